@@ -1,0 +1,146 @@
+// Package lock holds the lock file: every package file of an image by path, size and SHA-256, in the order
+// of installation, with the signed indexes that vouched for them. A build fetches nothing that its lock
+// does not name, and two builds of one lock give the same bytes.
+//
+// The file is JSON, so that `git diff` shows a changed package as a few changed lines.
+package lock
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"ingot/internal/fault"
+)
+
+// Version is the version of the format that this package writes, and the newest that it reads.
+const Version = 1
+
+// maxSize bounds a lock file; the largest image known, with 2,000 packages, has one of 1 MB.
+const maxSize = 64 << 20
+
+// Lock is what an image is made of.
+type Lock struct {
+	Version int    `json:"version"`
+	Recipe  string `json:"recipe"` // the recipe's name
+	Distro  string `json:"distro"`
+	Release string `json:"release"`
+	Arch    string `json:"arch"`   // as EC2 spells it: x86_64, arm64
+	Format  string `json:"format"` // of the packages: deb, alpm, rpm
+	// Asked is the digest of the parts of the recipe that resolution depends on (packages, repositories,
+	// keys …). When it differs from the recipe's, the lock is out of date.
+	Asked string `json:"asked"`
+	// Date is the newest date of the signed indexes, in UTC, whole seconds. Nothing in the image is
+	// younger: it is the SOURCE_DATE_EPOCH of the build.
+	Date     time.Time `json:"date"`
+	Indexes  []Index   `json:"indexes"`
+	Packages []Package `json:"packages"` // in the order of installation
+}
+
+// Index is a signed file that vouches for package files: an InRelease, a repomd.xml, a pacman database.
+type Index struct {
+	Repository string    `json:"repository"` // the name the recipe or the distribution gives it
+	Path       string    `json:"path"`       // below a mirror's root
+	SHA256     string    `json:"sha256"`
+	Date       time.Time `json:"date"`
+	Signers    []string  `json:"signers"` // fingerprints of the keys that signed it and that the recipe trusts
+}
+
+// Package is one package file.
+type Package struct {
+	Name       string   `json:"name"`
+	Version    string   `json:"version"` // as the distribution writes it, epoch included
+	Arch       string   `json:"arch"`    // as the distribution spells it: amd64, all, any, noarch
+	Source     string   `json:"source,omitempty"`
+	Repository string   `json:"repository"`         // which of the recipe's repositories (and so mirrors) has it
+	Path       string   `json:"path"`               // below a mirror's root
+	Size       int64    `json:"size"`               // of the file, in bytes
+	SHA256     string   `json:"sha256"`             // of the file, in hexadecimal
+	Explicit   bool     `json:"explicit,omitempty"` // asked for by the recipe or the distribution's facts, not only depended on
+	Signers    []string `json:"signers,omitempty"`  // where packages are signed one by one
+}
+
+// Read reads and checks a lock file.
+func Read(path string) (*Lock, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading lock: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading lock %s: %w", path, err)
+	}
+	l, err := Parse(data)
+	if err != nil {
+		return nil, fault.New(fault.Input, fmt.Errorf("reading lock %s: %w", path, err),
+			"write it anew with `ingot lock`")
+	}
+	return l, nil
+}
+
+// Parse reads a lock from its JSON text.
+func Parse(data []byte) (*Lock, error) {
+	if len(data) > maxSize {
+		return nil, fmt.Errorf("larger than %d MiB", maxSize>>20)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var l Lock
+	if err := dec.Decode(&l); err != nil {
+		return nil, err
+	}
+	if l.Version != Version {
+		return nil, fmt.Errorf("format version %d, this program reads %d", l.Version, Version)
+	}
+	seen := make(map[string]bool, len(l.Packages))
+	for _, p := range l.Packages {
+		sum, err := hex.DecodeString(p.SHA256)
+		switch id := p.Name + ":" + p.Arch; {
+		case p.Name == "" || p.Path == "" || p.Version == "":
+			return nil, fmt.Errorf("a package lacks its name, version or path (%q %q)", p.Name, p.Path)
+		case err != nil || len(sum) != sha256.Size:
+			return nil, fmt.Errorf("package %s: %q is no SHA-256", p.Name, p.SHA256)
+		case p.Size <= 0:
+			return nil, fmt.Errorf("package %s: size %d", p.Name, p.Size)
+		case seen[id]:
+			return nil, fmt.Errorf("package %s is named twice", id)
+		default:
+			seen[id] = true
+		}
+	}
+	return &l, nil
+}
+
+// Bytes returns the lock as it stands in its file: indented JSON with a final newline.
+func (l *Lock) Bytes() []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", " ")
+	if err := enc.Encode(l); err != nil {
+		panic(err) // a Lock has no value that JSON cannot write
+	}
+	return b.Bytes()
+}
+
+// Digest returns the SHA-256 of Bytes in hexadecimal.
+func (l *Lock) Digest() string {
+	sum := sha256.Sum256(l.Bytes())
+	return hex.EncodeToString(sum[:])
+}
+
+// Write writes the lock file, whole or not at all.
+func (l *Lock) Write(path string) error {
+	if err := renameio.WriteFile(path, l.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("writing lock: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,150 @@
+// Package recipe reads what an image is to be: YAML, strict, with errors that point at line and column.
+//
+// A recipe holds no secrets and no facts that belong to a distribution; those are data of
+// internal/distro. [Load] resolves includes, variables and the matrix, and returns one [Recipe] for each
+// image.
+package recipe
+
+import "time"
+
+// Recipe is one image, after includes, variables and the matrix have been resolved.
+type Recipe struct {
+	Name         string         `yaml:"name" json:"name" jsonschema:"required,pattern=^[a-z0-9][a-z0-9.-]{0\\,62}$,description=Name of the image; part of file names and AMI names"`
+	Description  string         `yaml:"description,omitempty" json:"description,omitempty" jsonschema:"maxLength=255,description=One line for people; becomes the AMI's description"`
+	Distro       string         `yaml:"distro" json:"distro" jsonschema:"required,description=The distribution: debian\\, arch or centos"`
+	Release      string         `yaml:"release,omitempty" json:"release,omitempty" jsonschema:"description=The distribution's release\\, such as bookworm; rolling distributions have none"`
+	Arch         string         `yaml:"arch,omitempty" json:"arch,omitempty" jsonschema:"enum=x86_64,enum=arm64,description=Architecture as EC2 spells it (default x86_64)"`
+	Mirrors      []string       `yaml:"mirrors,omitempty" json:"mirrors,omitempty" jsonschema:"description=Base URLs of the distribution's main repository; tried in order. Default: the distribution's own"`
+	Keys         []Key          `yaml:"keys,omitempty" json:"keys,omitempty" jsonschema:"description=OpenPGP keys that may vouch for the distribution's packages. Default: the distribution's own"`
+	Repositories []Repository   `yaml:"repositories,omitempty" json:"repositories,omitempty" jsonschema:"description=Further repositories\\, beside the distribution's own"`
+	Packages     Packages       `yaml:"packages,omitempty" json:"packages,omitzero"`
+	Users        []User         `yaml:"users,omitempty" json:"users,omitempty"`
+	Files        []File         `yaml:"files,omitempty" json:"files,omitempty"`
+	Scripts      []Script       `yaml:"scripts,omitempty" json:"scripts,omitempty" jsonschema:"description=Run in the sandbox\\, in order\\, when all packages are installed"`
+	Kernel       Kernel         `yaml:"kernel,omitempty" json:"kernel,omitzero"`
+	Disk         Disk           `yaml:"disk,omitempty" json:"disk,omitzero"`
+	CloudInit    map[string]any `yaml:"cloud-init,omitempty" json:"cloud-init,omitempty" jsonschema:"description=Settings for cloud-init\\, written to /etc/cloud/cloud.cfg.d"`
+	Test         Test           `yaml:"test,omitempty" json:"test,omitzero"`
+	Publish      Publish        `yaml:"publish,omitempty" json:"publish,omitzero"`
+	Retain       Retain         `yaml:"retain,omitempty" json:"retain,omitzero"`
+	Schedule     Schedule       `yaml:"schedule,omitempty" json:"schedule,omitzero"`
+
+	// Dir is the folder of the recipe's file: relative paths in it start there.
+	Dir string `yaml:"-" json:"-"`
+	// Path is the recipe's file, for messages.
+	Path string `yaml:"-" json:"-"`
+	// Set is what --set and the matrix chose for this image, for messages and names.
+	Set map[string]string `yaml:"-" json:"-"`
+}
+
+// Key is an OpenPGP public key that may vouch for packages.
+type Key struct {
+	Fingerprint string `yaml:"fingerprint" json:"fingerprint" jsonschema:"required,pattern=^[0-9A-Fa-f ]{40\\,50}$,description=The primary key's full fingerprint"`
+	File        string `yaml:"file,omitempty" json:"file,omitempty" jsonschema:"description=File with the key\\, armored or binary\\, relative to the recipe; not needed for keys that ingot carries"`
+}
+
+// Repository is a source of packages beside the distribution's own.
+type Repository struct {
+	Name       string   `yaml:"name" json:"name" jsonschema:"required,pattern=^[a-z0-9][a-z0-9.-]*$"`
+	Mirrors    []string `yaml:"mirrors" json:"mirrors" jsonschema:"required,minItems=1,description=Base URLs\\, tried in order"`
+	Suite      string   `yaml:"suite,omitempty" json:"suite,omitempty" jsonschema:"description=Debian: the folder below dists/"`
+	Components []string `yaml:"components,omitempty" json:"components,omitempty" jsonschema:"description=Debian: default main"`
+	Keys       []Key    `yaml:"keys" json:"keys" jsonschema:"required,minItems=1,description=OpenPGP keys that may vouch for this repository alone"`
+}
+
+// Packages says what to install beside what the distribution's facts ask for.
+type Packages struct {
+	Include    []string `yaml:"include,omitempty" json:"include,omitempty" jsonschema:"description=Packages to add; name or name=version"`
+	Exclude    []string `yaml:"exclude,omitempty" json:"exclude,omitempty" jsonschema:"description=Packages of the distribution's default set to leave out"`
+	Recommends bool     `yaml:"recommends,omitempty" json:"recommends,omitempty" jsonschema:"description=Also install what packages recommend (default false)"`
+}
+
+// User is a login made when the image is built.
+type User struct {
+	Name   string   `yaml:"name" json:"name" jsonschema:"required,pattern=^[a-z_][a-z0-9_-]{0\\,31}$"`
+	UID    int      `yaml:"uid,omitempty" json:"uid,omitempty" jsonschema:"minimum=1,maximum=65533,description=Default: the next free one"`
+	Groups []string `yaml:"groups,omitempty" json:"groups,omitempty"`
+	Shell  string   `yaml:"shell,omitempty" json:"shell,omitempty" jsonschema:"description=Default /bin/bash"`
+	Sudo   bool     `yaml:"sudo,omitempty" json:"sudo,omitempty" jsonschema:"description=May use sudo without a password"`
+}
+
+// File is a file, directory or link put into the image; exactly one of Content, Source, Link and Directory is set.
+type File struct {
+	Path      string  `yaml:"path" json:"path" jsonschema:"required,pattern=^/"`
+	Content   *string `yaml:"content,omitempty" json:"content,omitempty" jsonschema:"description=The file's text"`
+	Source    string  `yaml:"source,omitempty" json:"source,omitempty" jsonschema:"description=A file beside the recipe to copy"`
+	Link      string  `yaml:"link,omitempty" json:"link,omitempty" jsonschema:"description=Make a symbolic link with this target"`
+	Directory bool    `yaml:"directory,omitempty" json:"directory,omitempty" jsonschema:"description=Make a directory"`
+	Mode      string  `yaml:"mode,omitempty" json:"mode,omitempty" jsonschema:"pattern=^[0-7]{3\\,4}$,description=Octal; default 0644 or 0755 for directories"`
+	Owner     string  `yaml:"owner,omitempty" json:"owner,omitempty" jsonschema:"description=user or user:group\\, as the image knows them (default root:root)"`
+}
+
+// Script is a program run in the image's sandbox; exactly one of Run and Source is set.
+type Script struct {
+	Name    string `yaml:"name,omitempty" json:"name,omitempty"`
+	Run     string `yaml:"run,omitempty" json:"run,omitempty" jsonschema:"description=Shell text (run by /bin/sh -e)"`
+	Source  string `yaml:"source,omitempty" json:"source,omitempty" jsonschema:"description=A program beside the recipe"`
+	Network bool   `yaml:"network,omitempty" json:"network,omitempty" jsonschema:"description=May use the network; the image is then no longer a function of its lock"`
+	Timeout string `yaml:"timeout,omitempty" json:"timeout,omitempty" jsonschema:"description=Go duration; default 10m"`
+}
+
+// Kernel is what the boot loader tells the kernel.
+type Kernel struct {
+	Cmdline []string `yaml:"cmdline,omitempty" json:"cmdline,omitempty" jsonschema:"description=Added to the distribution's own parameters"`
+}
+
+// Firmware says which firmware the disk boots under.
+type Firmware string
+
+const (
+	BIOS     Firmware = "bios"
+	UEFI     Firmware = "uefi"
+	Both     Firmware = "both"
+	TableGPT          = "gpt"
+	TableMBR          = "msdos"
+)
+
+// Disk is the shape of the disk.
+type Disk struct {
+	Size       string   `yaml:"size,omitempty" json:"size,omitempty" jsonschema:"description=Whole disk\\, such as 2GiB; default: what the content needs\\, rounded up to a GiB"`
+	Table      string   `yaml:"table,omitempty" json:"table,omitempty" jsonschema:"enum=gpt,enum=msdos"`
+	Filesystem string   `yaml:"filesystem,omitempty" json:"filesystem,omitempty" jsonschema:"enum=ext4"`
+	Firmware   Firmware `yaml:"firmware,omitempty" json:"firmware,omitempty" jsonschema:"enum=bios,enum=uefi,enum=both"`
+	VolumeSize int      `yaml:"volume-size,omitempty" json:"volume-size,omitempty" jsonschema:"minimum=1,maximum=65536,description=GiB of the root volume at launch (default: the disk's size)"`
+}
+
+// Test says how the image is proven.
+type Test struct {
+	Firmware []Firmware `yaml:"firmware,omitempty" json:"firmware,omitempty" jsonschema:"description=Default: each one that the disk supports"`
+	Bus      []string   `yaml:"bus,omitempty" json:"bus,omitempty" jsonschema:"description=nvme\\, virtio\\, scsi or ide; default nvme"`
+	Timeout  string     `yaml:"timeout,omitempty" json:"timeout,omitempty" jsonschema:"description=Go duration for one boot; default 10m"`
+	Memory   string     `yaml:"memory,omitempty" json:"memory,omitempty" jsonschema:"description=Default 1GiB"`
+	Run      []string   `yaml:"run,omitempty" json:"run,omitempty" jsonschema:"description=Commands run in the guest over SSH; each must succeed"`
+	Allow    []string   `yaml:"allow,omitempty" json:"allow,omitempty" jsonschema:"description=Names of console rules that this image may break"`
+}
+
+// Publish says where the image goes.
+type Publish struct {
+	Name    string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {date} {release} (default {name}-{arch}-{date})"`
+	Regions []string          `yaml:"regions,omitempty" json:"regions,omitempty" jsonschema:"description=Default: every region that needs no opt-in"`
+	Public  bool              `yaml:"public,omitempty" json:"public,omitempty"`
+	Tags    map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`
+}
+
+// Retain says which releases stay.
+type Retain struct {
+	Releases int    `yaml:"releases,omitempty" json:"releases,omitempty" jsonschema:"minimum=1,description=Always keep this many newest releases"`
+	Age      string `yaml:"age,omitempty" json:"age,omitempty" jsonschema:"description=Keep what is younger\\, such as 90d"`
+}
+
+// Schedule says when the image is built anew.
+type Schedule struct {
+	Cron string `yaml:"cron,omitempty" json:"cron,omitempty"`
+	Zone string `yaml:"zone,omitempty" json:"zone,omitempty" jsonschema:"description=Time zone (default UTC)"`
+}
+
+// Timeout limits, used where a recipe names none.
+const (
+	DefaultScriptTimeout = 10 * time.Minute
+	DefaultBootTimeout   = 10 * time.Minute
+)
