@@ -9,9 +9,9 @@ import "time"
 
 // Recipe is one image, after includes, variables and the matrix have been resolved.
 type Recipe struct {
-	Name         string         `yaml:"name" json:"name" jsonschema:"required,pattern=^[a-z0-9][a-z0-9.-]{0\\,62}$,description=Name of the image; part of file names and AMI names"`
+	Name         string         `yaml:"name" json:"name" jsonschema:"required,pattern=^[a-z0-9][a-z0-9._-]{0\\,62}$,description=Name of the image; part of file names and AMI names"`
 	Description  string         `yaml:"description,omitempty" json:"description,omitempty" jsonschema:"maxLength=255,description=One line for people; becomes the AMI's description"`
-	Distro       string         `yaml:"distro" json:"distro" jsonschema:"required,description=The distribution: debian\\, arch or centos"`
+	Distro       string         `yaml:"distro" json:"distro" jsonschema:"required,minLength=1,description=The distribution: debian\\, arch or centos"`
 	Release      string         `yaml:"release,omitempty" json:"release,omitempty" jsonschema:"description=The distribution's release\\, such as bookworm; rolling distributions have none"`
 	Arch         string         `yaml:"arch,omitempty" json:"arch,omitempty" jsonschema:"enum=x86_64,enum=arm64,description=Architecture as EC2 spells it (default x86_64)"`
 	Mirrors      []string       `yaml:"mirrors,omitempty" json:"mirrors,omitempty" jsonschema:"description=Base URLs of the distribution's main repository; tried in order. Default: the distribution's own"`

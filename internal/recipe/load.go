@@ -1,0 +1,215 @@
+package recipe
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"ingot/internal/fault"
+)
+
+// maxIncludes bounds how deep recipes may build on each other.
+const maxIncludes = 8
+
+// Load reads a recipe with everything it includes and returns one Recipe for each image of its matrix, in
+// order. sets replaces variables and picks from the matrix. Errors are of kind Input and point at file,
+// line and column.
+func Load(path string, sets map[string]string) ([]*Recipe, error) {
+	doc, err := read(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	bodies, chosen, err := expand(doc, sets)
+	if err != nil {
+		return nil, err
+	}
+	var out []*Recipe
+	seen := map[string]bool{}
+	for i, body := range bodies {
+		r := &Recipe{Path: path, Dir: filepath.Dir(path), Set: chosen[i]}
+		if err := decode(body, reflect.ValueOf(r).Elem(), ""); err != nil {
+			return nil, err
+		}
+		if r.Arch == "" {
+			r.Arch = "x86_64"
+		}
+		if err := constrain(r, body); err != nil {
+			return nil, fault.New(fault.Input, err, "`ingot recipe schema` prints what a recipe may hold")
+		}
+		if err := check(r, body); err != nil {
+			return nil, err
+		}
+		if seen[r.Name] {
+			return nil, body.get("name").errorf("name: two images of the matrix are called %q; put a ${variable} into the name", r.Name)
+		}
+		seen[r.Name] = true
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// read parses a file and lays it over what it includes.
+func read(path string, chain []string) (*node, error) {
+	if slices.Contains(chain, path) || len(chain) > maxIncludes {
+		return nil, fault.Newf(fault.Input, "including %s: recipes include each other in a circle or too deep (%s)",
+			path, strings.Join(chain, " → "))
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		hint := ""
+		if len(chain) == 0 && errors.Is(err, os.ErrNotExist) {
+			hint = "`ingot init` writes a first recipe"
+		}
+		return nil, fault.New(fault.KindOf(err), fmt.Errorf("reading recipe: %w", err), hint)
+	}
+	doc, err := parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if doc.kind != mapNode {
+		return nil, doc.errorf("a recipe is a map of keys and values")
+	}
+	inc := doc.get("include")
+	if inc == nil || inc.kind == nullNode {
+		return doc, nil
+	}
+	if inc.kind != listNode {
+		return nil, inc.errorf("include: must be a list of files")
+	}
+	var base *node
+	for _, item := range inc.items {
+		if item.kind != scalarNode {
+			return nil, item.errorf("include: must be a list of files")
+		}
+		n, err := read(filepath.Join(filepath.Dir(path), item.text), append(chain, path))
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d:%d: %w", item.file, item.line, item.column, err)
+		}
+		base = merge(base, n.drop("include"))
+	}
+	return merge(base, doc.drop("include")), nil
+}
+
+// check states the rules that neither the types nor the schema can.
+func check(r *Recipe, n *node) error {
+	fail := func(pointer []string, format string, args ...any) error {
+		at, path := locate(n, pointer)
+		return at.errorf("%s: %s", orTop(path), fmt.Sprintf(format, args...))
+	}
+	for i, f := range r.Files {
+		p := []string{"files", fmt.Sprint(i)}
+		set := 0
+		for _, on := range []bool{f.Content != nil, f.Source != "", f.Link != "", f.Directory} {
+			if on {
+				set++
+			}
+		}
+		if set != 1 {
+			return fail(p, "exactly one of content, source, link and directory must be set")
+		}
+		if f.Path != filepath.Clean(f.Path) || f.Path == "/" {
+			return fail(append(p, "path"), "%q is no clean absolute path", f.Path)
+		}
+	}
+	for i, s := range r.Scripts {
+		p := []string{"scripts", fmt.Sprint(i)}
+		if (s.Run == "") == (s.Source == "") {
+			return fail(p, "exactly one of run and source must be set")
+		}
+		if _, err := duration(s.Timeout); err != nil {
+			return fail(append(p, "timeout"), "%v", err)
+		}
+	}
+	if _, err := duration(r.Test.Timeout); err != nil {
+		return fail([]string{"test", "timeout"}, "%v", err)
+	}
+	for field, text := range map[string]string{"disk.size": r.Disk.Size, "test.memory": r.Test.Memory} {
+		if _, err := Bytes(text); err != nil {
+			return fail(strings.Split(field, "."), "%v", err)
+		}
+	}
+	if r.Disk.Table == TableMBR && (r.Disk.Firmware == UEFI || r.Disk.Firmware == Both) {
+		return fail([]string{"disk", "table"}, "a disk with an msdos table boots under BIOS alone here; use gpt")
+	}
+	for i, b := range r.Test.Bus {
+		if !slices.Contains([]string{"nvme", "virtio", "scsi", "ide"}, b) {
+			return fail([]string{"test", "bus", fmt.Sprint(i)}, "%q is none of nvme, virtio, scsi, ide", b)
+		}
+	}
+	for i, f := range r.Test.Firmware {
+		if f != BIOS && f != UEFI {
+			return fail([]string{"test", "firmware", fmt.Sprint(i)}, "%q is neither bios nor uefi", f)
+		}
+	}
+	names := map[string]bool{}
+	for i, repo := range r.Repositories {
+		if names[repo.Name] {
+			return fail([]string{"repositories", fmt.Sprint(i), "name"}, "%q stands twice", repo.Name)
+		}
+		names[repo.Name] = true
+	}
+	return nil
+}
+
+// Asked returns the digest of what resolution depends on: when it differs from the one in a lock, the lock
+// is out of date.
+func (r *Recipe) Asked() string {
+	return digest(struct {
+		Distro, Release, Arch string
+		Mirrors               []string
+		Keys                  []Key
+		Repositories          []Repository
+		Packages              Packages
+	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages})
+}
+
+// Digest returns the digest of the whole recipe, the content of the files it names included.
+func (r *Recipe) Digest() (string, error) {
+	sources := map[string]string{}
+	for _, f := range r.Files {
+		if f.Source != "" {
+			sources[f.Source] = ""
+		}
+	}
+	for _, s := range r.Scripts {
+		if s.Source != "" {
+			sources[s.Source] = ""
+		}
+	}
+	for name := range sources {
+		data, err := os.ReadFile(r.Resolve(name))
+		if err != nil {
+			return "", fault.New(fault.Input, fmt.Errorf("reading %s of recipe %s: %w", name, r.Path, err), "")
+		}
+		sum := sha256.Sum256(data)
+		sources[name] = hex.EncodeToString(sum[:])
+	}
+	return digest(struct {
+		Recipe  *Recipe
+		Sources map[string]string
+	}{r, sources}), nil
+}
+
+// Resolve returns the path of a file that the recipe names.
+func (r *Recipe) Resolve(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(r.Dir, name)
+}
+
+func digest(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // recipes hold nothing that JSON cannot write
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}

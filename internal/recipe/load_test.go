@@ -1,0 +1,147 @@
+package recipe
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ingot/internal/fault"
+)
+
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "r.yaml")
+}
+
+func TestLoadMatrixIncludesVariables(t *testing.T) {
+	path := write(t, map[string]string{
+		"base.yaml": "variables: {zone: UTC, extra: curl}\npackages: {include: [less]}\nkernel: {cmdline: [quiet]}\n",
+		"r.yaml": `include: [base.yaml]
+matrix:
+  release: [6.0, 6.10]
+  arch: [x86_64, arm64]
+name: centos-${release}-${arch}
+distro: centos
+release: ${release}
+arch: ${arch}
+packages:
+  include: ["${extra}"]
+schedule: {zone: "${zone}"}
+files:
+  - {path: /etc/motd, content: "price $${5}"}
+`})
+	all, err := Load(path, map[string]string{"extra": "vim"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range all {
+		got = append(got, r.Name)
+	}
+	want := []string{"centos-6.0-x86_64", "centos-6.0-arm64", "centos-6.10-x86_64", "centos-6.10-arm64"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	r := all[3]
+	if r.Release != "6.10" || *r.Files[0].Content != "price ${5}" || r.Schedule.Zone != "UTC" {
+		t.Errorf("release %q, content %q, zone %q", r.Release, *r.Files[0].Content, r.Schedule.Zone)
+	}
+	if d := cmp.Diff([]string{"less", "vim"}, r.Packages.Include); d != "" {
+		t.Error(d)
+	}
+	one, err := Load(path, map[string]string{"release": "6.10", "arch": "arm64"})
+	if err != nil || len(one) != 1 || one[0].Name != "centos-6.10-arm64" {
+		t.Fatalf("picking one: %v %v", one, err)
+	}
+	if one[0].Asked() == r.Asked() {
+		t.Error("another package, the same Asked")
+	}
+}
+
+func TestLoadErrors(t *testing.T) {
+	const head = "name: x\ndistro: debian\n"
+	for _, c := range []struct{ name, text, want string }{
+		{"mistyped key", head + "packges: {}\n", `r.yaml:3:1: recipe: unknown key "packges"; did you mean "packages"?`},
+		{"mistyped deep", head + "disk:\n  sise: 2GiB\n", `r.yaml:4:3: disk: unknown key "sise"; did you mean "size"?`},
+		{"wrong type", head + "packages: [a]\n", "r.yaml:3:11: packages: must be a map"},
+		{"list wanted", head + "mirrors: x\n", "r.yaml:3:10: mirrors: must be a list"},
+		{"bool", head + "packages: {recommends: maybe}\n", `packages.recommends: must be true or false, not "maybe"`},
+		{"number", head + "disk: {volume-size: big}\n", `disk.volume-size: must be a whole number, not "big"`},
+		{"twice", head + "name: y\n", `r.yaml:3:1: mapping key "name" already defined`},
+		{"pattern", "name: Big Name\ndistro: debian\n", "r.yaml:1:7: name: "},
+		{"choice", head + "arch: i386\n", "r.yaml:3:7: arch: "},
+		{"required", "name: x\n", "distro"},
+		{"size", head + "disk: {size: 2GB}\n", `disk.size: "2GB" is no size`},
+		{"file", head + "files:\n  - {path: /a, content: x, link: y}\n", "r.yaml:4:5: files[0]: exactly one"},
+		{"escape", head + "files:\n  - {path: /a/../b, content: x}\n", "no clean absolute path"},
+		{"variable", head + "release: ${rel}\nvariables: {release: x}\n", `no variable named "rel"; did you mean "release"?`},
+		{"matrix name", "matrix: {a: [1, 2]}\n" + head, `name: two images of the matrix are called "x"`},
+		{"two documents", head + "---\nname: y\n", "holds 2 YAML documents"},
+		{"broken yaml", "name: [x\n", "r.yaml"},
+		{"merge key", "a: &a {name: x}\n<<: *a\n", "merge keys are not supported"},
+		{"self include", "include: [r.yaml]\n" + head, "in a circle"},
+		{"msdos uefi", head + "disk: {table: msdos, firmware: both}\n", "boots under BIOS alone"},
+		{"bus", head + "test: {bus: [floppy]}\n", `test.bus[0]: "floppy" is none of`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Load(write(t, map[string]string{"r.yaml": c.text}), nil)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("got %v\nwant %s", err, c.want)
+			}
+			if fault.KindOf(err) != fault.Input {
+				t.Errorf("kind %v", fault.KindOf(err))
+			}
+		})
+	}
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil); fault.KindOf(err) != fault.Missing {
+		t.Errorf("missing file: %v", err)
+	}
+	if _, err := Load(write(t, map[string]string{"r.yaml": head}), map[string]string{"no": "x"}); err == nil {
+		t.Error("--set of an unknown variable passed")
+	}
+}
+
+func TestSchemaIsPrinted(t *testing.T) {
+	s := string(Schema())
+	for _, want := range []string{`"volume-size"`, `"matrix"`, `"additionalProperties": false`, "2020-12"} {
+		if !strings.Contains(s, want) {
+			t.Errorf("no %s in the schema", want)
+		}
+	}
+}
+
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]int64{"": 0, "512MiB": 512 << 20, "2GiB": 2 << 30, "4096": 4096, "1TiB": 1 << 40} {
+		if got, err := Bytes(text); err != nil || got != want {
+			t.Errorf("%q: %d %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"2GB", "-1", "1.5GiB", "99999999999TiB", "GiB"} {
+		if _, err := Bytes(text); err == nil {
+			t.Errorf("%q passed", text)
+		}
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add("name: x\ndistro: debian\nmatrix: {a: [1]}\nfiles: [{path: /a, content: |\n  x\n}]\n")
+	f.Add("a: &x [*x]")
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(t.TempDir(), "r.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Skip()
+		}
+		if _, err := Load(path, nil); err != nil && fault.KindOf(err) == fault.Bug {
+			t.Errorf("untyped error: %v", err)
+		}
+	})
+}

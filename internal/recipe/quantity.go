@@ -1,0 +1,52 @@
+package recipe
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bytes reads a size such as 512MiB, 2GiB or 1073741824. "" is 0. Only powers of 1024 are known: a disk of
+// "2GB" would be no whole number of blocks.
+func Bytes(text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	number, shift := text, 0
+	for suffix, s := range map[string]int{"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40} {
+		if rest, ok := strings.CutSuffix(text, suffix); ok {
+			number, shift = strings.TrimSpace(rest), s
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > (1<<62)>>shift {
+		return 0, fmt.Errorf("%q is no size (write 512MiB or 2GiB)", text)
+	}
+	return n << shift, nil
+}
+
+func duration(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%q is no time span (write 90s or 10m)", text)
+	}
+	return d, nil
+}
+
+// Limit returns the time that a script may take.
+func (s Script) Limit() time.Duration { return orDefault(s.Timeout, DefaultScriptTimeout) }
+
+// Limit returns the time that one boot may take.
+func (t Test) Limit() time.Duration { return orDefault(t.Timeout, DefaultBootTimeout) }
+
+// orDefault reads a time span that Load has already checked.
+func orDefault(text string, def time.Duration) time.Duration {
+	if d, err := duration(text); err == nil && d > 0 {
+		return d
+	}
+	return def
+}
