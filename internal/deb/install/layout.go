@@ -1,0 +1,112 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"ingot/internal/fault"
+)
+
+// openRoot makes the tree's root, or checks that it is empty.
+func (in *installer) openRoot() error {
+	if err := os.MkdirAll(in.Root, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(in.Root)
+	if err != nil {
+		return err
+	}
+	d, err := root.Open(".")
+	if err == nil {
+		_, err = d.Readdirnames(1)
+		d.Close()
+	}
+	if !errors.Is(err, io.EOF) {
+		root.Close()
+		if err == nil {
+			err = fault.New(fault.Exists, errors.New("the directory is not empty"), "remove it, or name another one")
+		}
+		return err
+	}
+	in.root = root
+	return nil
+}
+
+// mergedDirs are the directories that merging makes links into /usr, for every architecture, and further
+// ones by architecture (debootstrap's table).
+var (
+	mergedDirs     = []string{"bin", "sbin", "lib"}
+	mergedArchDirs = map[string][]string{
+		"amd64": {"lib32", "lib64", "libx32"},
+		"i386":  {"lib64", "libx32"},
+	}
+)
+
+func (in *installer) mergeUsr() error {
+	for _, dir := range append(mergedDirs[:len(mergedDirs):len(mergedDirs)], mergedArchDirs[nativeArch(in.pkgs)]...) {
+		target := path.Join("usr", dir)
+		if err := in.root.MkdirAll(target, 0o755); err != nil {
+			return err
+		}
+		if err := in.root.Symlink(target, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extract unpacks the packages that every script relies upon before any script runs: a shell is needed to
+// run the first preinst. They count as not installed until their own preinst has run.
+func (in *installer) extract(ctx context.Context, pkgs []*pkg) error {
+	for _, p := range pkgs {
+		if err := p.await(ctx); err != nil {
+			return err
+		}
+		p.extracted = true
+		if err := in.unpack(p, overrides{}); err != nil {
+			return fmt.Errorf("extracting package %s %s: %w", p.Name, p.Version, err)
+		}
+	}
+	return nil
+}
+
+// finish writes what is apt's and the last state of the database.
+func (in *installer) finish() error {
+	for _, p := range in.pkgs {
+		if p.state != installed {
+			return fmt.Errorf("package %s %s was left in the state %s", p.Name, p.Version, p.state)
+		}
+	}
+	if err := in.db.flush(); err != nil {
+		return fmt.Errorf("writing /%s/status: %w", adminDir, err)
+	}
+	if findPackage(in.pkgs, "apt") == nil {
+		return nil
+	}
+	if err := in.root.WriteFile("var/lib/apt/extended_states", in.extendedStates(), 0o644); err != nil {
+		return fmt.Errorf("marking packages as automatically installed: %w", err)
+	}
+	return nil
+}
+
+// extendedStates is apt's record of the packages that nobody asked for, which `apt autoremove` takes away
+// when nothing needs them any more. Essential packages and what these need are not in it.
+func (in *installer) extendedStates() []byte {
+	var b []byte
+	arch := nativeArch(in.pkgs)
+	for _, p := range without(in.db.pkgs, essentialSet(in.pkgs)) {
+		if p.Explicit {
+			continue
+		}
+		own := p.Arch
+		if own == "all" {
+			own = arch // for apt, every package is of some architecture
+		}
+		b = fmt.Appendf(b, "Package: %s\nArchitecture: %s\nAuto-Installed: 1\n\n", p.Name, own)
+	}
+	return b
+}

@@ -1,0 +1,140 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"ingot/internal/fault"
+	"ingot/internal/lock"
+	"ingot/internal/progress"
+	"ingot/internal/sandbox"
+)
+
+// scriptTimeout ends a script that hangs. The longest known, which builds an initramfs, takes a minute on a
+// slow machine without other load.
+const scriptTimeout = 30 * time.Minute
+
+// scriptEnv is what every maintainer script finds in its environment, beside what the sandbox gives: what
+// dpkg and debconf set.
+func scriptEnv(l *lock.Lock, pkgs []*pkg) []string {
+	version := ""
+	if p := findPackage(pkgs, "dpkg"); p != nil {
+		version = p.Version
+	}
+	return []string{
+		"DEBIAN_FRONTEND=noninteractive",
+		"DEBCONF_NONINTERACTIVE_SEEN=true",
+		"SOURCE_DATE_EPOCH=" + strconv.FormatInt(l.Date.Unix(), 10),
+		"DPKG_ADMINDIR=/" + adminDir,
+		"DPKG_ROOT=",
+		"DPKG_RUNNING_VERSION=" + version,
+		"DPKG_MAINTSCRIPT_DEBUG=0",
+		"DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT=1",
+	}
+}
+
+// script runs a maintainer script of p, if it has that one, from path, which is relative to dpkg's database.
+func (in *installer) script(ctx context.Context, p *pkg, name, path string, args ...string) error {
+	if p.file(name) == nil {
+		return nil
+	}
+	if err := in.db.flush(); err != nil {
+		return err
+	}
+	out := &output{task: in.Task}
+	err := in.box.Run(ctx, sandbox.Command{
+		Args: append([]string{"/" + adminDir + "/" + path}, args...),
+		Env: append(in.env[:len(in.env):len(in.env)],
+			"DPKG_MAINTSCRIPT_PACKAGE="+p.Name, "DPKG_MAINTSCRIPT_ARCH="+p.Arch, "DPKG_MAINTSCRIPT_NAME="+name),
+		Dir:     "/",
+		Stdout:  out,
+		Stderr:  out,
+		Timeout: scriptTimeout,
+	})
+	out.end()
+	if err != nil {
+		return scriptError(p, name, args, out.last, err)
+	}
+	return in.incorporate()
+}
+
+// scriptError says which script failed, how, and what it said last.
+func scriptError(p *pkg, name string, args, last []string, err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("running %s of %s: %w", name, p.Name, err)
+	}
+	said := "it printed nothing"
+	if len(last) > 0 {
+		said = "its last lines were:\n\t" + strings.Join(last, "\n\t")
+	}
+	err = fmt.Errorf("%s of package %s %s (%q): %w; %s", name, p.Name, p.Version, args, err, said)
+	return fault.New(fault.Script, err, "")
+}
+
+// Limits on what is kept of a script's output.
+const (
+	lastLines = 20
+	maxLine   = 4096
+)
+
+// output hands what a script prints to a task, line by line, and remembers the last ones.
+type output struct {
+	task *progress.Task
+	last []string
+
+	mu      sync.Mutex // a program may write to both of its streams at once
+	partial []byte
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(b)
+	for {
+		line, rest, full := bytes.Cut(b, []byte{'\n'})
+		if room := maxLine - len(o.partial); room > 0 {
+			o.partial = append(o.partial, line[:min(room, len(line))]...)
+		}
+		if !full {
+			return n, nil
+		}
+		o.line()
+		b = rest
+	}
+}
+
+// end reports a last line without a line feed.
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.partial) > 0 {
+		o.line()
+	}
+}
+
+func (o *output) line() {
+	line := strings.TrimRight(strings.ToValidUTF8(string(o.partial), "�"), "\r")
+	o.partial = o.partial[:0]
+	o.task.Output(line)
+	if len(o.last) == lastLines {
+		o.last = append(o.last[:0], o.last[1:]...)
+	}
+	o.last = append(o.last, line)
+}
+
+// readLimited reads all of r, which must not be longer than limit.
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fault.Newf(fault.Input, "it is larger than %d bytes", limit)
+	}
+	return b, err
+}
