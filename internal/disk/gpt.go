@@ -54,9 +54,11 @@ func protect(mbr []byte, size int64) {
 	e := mbr[mbrEntries : mbrEntries+16]
 	copy(e, []byte{0, 0x00, 0x02, 0x00, kindProtective, 0xff, 0xff, 0xff})
 	binary.LittleEndian.PutUint32(e[8:], 1)
-	binary.LittleEndian.PutUint32(e[12:], uint32(min(size/SectorSize-1, 0xffffffff)))
+	binary.LittleEndian.PutUint32(e[12:], protectedSectors(size))
 	mbr[510], mbr[511] = 0x55, 0xaa
 }
+
+func protectedSectors(size int64) uint32 { return uint32(min(size/SectorSize-1, 0xffffffff)) }
 
 func (t *Table) encodeGPT(size int64) (head, tail []byte, err error) {
 	array := make([]byte, gptArray)
