@@ -122,7 +122,6 @@ func (m *Machine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer theirs.Close()
 	m.cmd = exec.Command(emulator, args...)
 	m.cmd.ExtraFiles = []*os.File{theirs} // fd 3: QMP
 	m.cmd.Stdout = &console{w: m.cfg.Console, left: consoleLimit}
@@ -130,7 +129,9 @@ func (m *Machine) start(ctx context.Context) error {
 	m.cmd.WaitDelay = time.Second
 	// Its own process group: a ^C meant for us must reach the guest as an orderly shutdown, if at all.
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := m.launch(); err != nil {
+	err = m.launch()
+	theirs.Close() // while we hold it too, the connection would outlive QEMU
+	if err != nil {
 		ours.Close()
 		return fault.New(fault.Host, fmt.Errorf("running %s: %w", emulator, err), "")
 	}

@@ -1,0 +1,128 @@
+// Package imds answers as the EC2 instance metadata service does (Amazon EC2 User Guide, "Use instance
+// metadata to manage your EC2 instance"): versions 1 and 2 of the protocol, the metadata tree, user data
+// and the instance identity document.
+//
+// It serves a guest on this machine, through a socket that internal/machine carries to 169.254.169.254.
+package imds
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Instance is what the service tells about one instance. The zero value of a field leaves its entry out,
+// except where a default is named; an instance has at least an ID.
+type Instance struct {
+	ID           string // such as i-0123456789abcdef0
+	ImageID      string // default ami-00000000000000000
+	Type         string // default t3.micro
+	Arch         string // x86_64 (default) or arm64
+	AccountID    string // default 000000000000
+	Region       string // default us-east-1
+	AZ           string // availability zone; default the region's a
+	LocalIPv4    string
+	Subnet       string // of the subnet and the VPC, in CIDR form; default 169.0.0.0/8, as internal/machine has it
+	PublicIPv4   string
+	MAC          string
+	Hostname     string            // default ip-a-b-c-d.ec2.internal, from LocalIPv4
+	KeyName      string            // of PublicKey; default "ingot"
+	PublicKey    string            // OpenSSH authorized_keys format; "" for an instance without a key pair
+	UserData     []byte            // raw, not base64
+	RootDevice   string            // default /dev/xvda
+	Tags         map[string]string // given out only if TagsInMetadata
+	Launched     time.Time         // UTC; default: none is told
+	LaunchIndex  int
+	Reservation  string   // default: from ID
+	SecurityGrps []string // default: "default"
+
+	TagsInMetadata bool // the launch option InstanceMetadataTags=enabled
+}
+
+// complete fills in the defaults.
+func (i Instance) complete() Instance {
+	i.ImageID = cmp.Or(i.ImageID, "ami-00000000000000000")
+	i.Type = cmp.Or(i.Type, "t3.micro")
+	i.Arch = cmp.Or(i.Arch, "x86_64")
+	i.AccountID = cmp.Or(i.AccountID, "000000000000")
+	i.Region = cmp.Or(i.Region, "us-east-1")
+	i.AZ = cmp.Or(i.AZ, i.Region+"a")
+	i.Subnet = cmp.Or(i.Subnet, "169.0.0.0/8")
+	i.KeyName = cmp.Or(i.KeyName, "ingot")
+	i.RootDevice = cmp.Or(i.RootDevice, "/dev/xvda")
+	i.Hostname = cmp.Or(i.Hostname, i.privateName())
+	i.Reservation = cmp.Or(i.Reservation, i.derive("r-"))
+	if len(i.SecurityGrps) == 0 {
+		i.SecurityGrps = []string{"default"}
+	}
+	i.Tags = maps.Clone(i.Tags)
+	return i
+}
+
+// derive makes a plausible id of another kind that belongs to the instance.
+func (i Instance) derive(prefix string) string {
+	return fmt.Sprintf("%s0%x", prefix, sha256.Sum256([]byte(prefix+i.ID)))[:len(prefix)+17]
+}
+
+// privateName is the name that a VPC's resolver gives an address.
+func (i Instance) privateName() string {
+	addr, err := netip.ParseAddr(i.LocalIPv4)
+	if err != nil {
+		return ""
+	}
+	name := "ip-" + strings.ReplaceAll(addr.String(), ".", "-")
+	if i.Region == "us-east-1" {
+		return name + ".ec2.internal"
+	}
+	return name + "." + i.Region + ".compute.internal"
+}
+
+func (i Instance) publicName() string {
+	name := "ec2-" + strings.ReplaceAll(i.PublicIPv4, ".", "-")
+	if i.Region == "us-east-1" {
+		return name + ".compute-1." + i.domain()
+	}
+	return name + "." + i.Region + ".compute." + i.domain()
+}
+
+// partition is the part of AWS that a region belongs to.
+func (i Instance) partition() string {
+	switch {
+	case strings.HasPrefix(i.Region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(i.Region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+func (i Instance) domain() string {
+	if i.partition() == "aws-cn" {
+		return "amazonaws.com.cn"
+	}
+	return "amazonaws.com"
+}
+
+// zoneID spells the availability zone as its id: us-east-1a is use1-az1. (AWS deals the ids to the letters
+// anew for each account; here they follow the alphabet.)
+func (i Instance) zoneID() string {
+	letter := strings.TrimPrefix(i.AZ, i.Region)
+	parts := strings.Split(i.Region, "-")
+	if len(letter) != 1 || len(parts) < 3 {
+		return ""
+	}
+	id := parts[0]
+	for _, word := range parts[1 : len(parts)-1] {
+		for _, direction := range []string{"north", "south"} {
+			if rest, ok := strings.CutPrefix(word, direction); ok && rest != "" {
+				id, word = id+direction[:1], rest
+			}
+		}
+		id += word[:1]
+	}
+	return fmt.Sprintf("%s%s-az%d", id, parts[len(parts)-1], letter[0]-'a'+1)
+}
