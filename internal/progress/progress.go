@@ -7,6 +7,7 @@ package progress
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,19 +52,40 @@ type Sink func(Event)
 // Reporter numbers tasks and hands their events to its sinks.
 type Reporter struct {
 	mu    sync.Mutex
-	sinks []Sink
+	sinks []*Sink
 	last  atomic.Int64
 }
 
 // New returns a Reporter that feeds every sink in order.
-func New(sinks ...Sink) *Reporter { return &Reporter{sinks: sinks} }
+func New(sinks ...Sink) *Reporter {
+	r := &Reporter{}
+	for _, s := range sinks {
+		r.Attach(s)
+	}
+	return r
+}
+
+// Attach adds a sink until the returned function is called.
+func (r *Reporter) Attach(s Sink) (remove func()) {
+	if r == nil {
+		return func() {}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sinks = append(r.sinks, &s)
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.sinks = slices.DeleteFunc(r.sinks, func(p *Sink) bool { return p == &s })
+	}
+}
 
 func (r *Reporter) emit(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e.Time = time.Now()
 	for _, s := range r.sinks {
-		s(e)
+		(*s)(e)
 	}
 }
 

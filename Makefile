@@ -1,0 +1,57 @@
+# make up      build ingot, cast the Debian image, boot it, publish it locally, serve the catalogue
+# make test    install what the tests need, and run them
+# make e2e     the full boot matrices (long)
+# make bench   compare with the peers, in one run
+# make lint    golangci-lint
+# make docs    the command reference, man pages and completions
+# make release stripped binaries for linux/amd64 and linux/arm64, with checksums
+
+export CGO_ENABLED = 0
+
+RECIPE ?= recipes/debian-12.yaml
+LISTEN ?= 127.0.0.1:8080
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+GO_FILES := $(shell git ls-files '*.go' go.mod go.sum 2>/dev/null)
+LDFLAGS := -s -w -X ingot/internal/cli.Version=$(VERSION)
+
+.PHONY: up test e2e bench lint docs release clean
+
+bin/ingot: $(GO_FILES) $(shell git ls-files internal recipes 2>/dev/null)
+	go build -trimpath -o $@ ./cmd/ingot
+
+up: bin/ingot
+	@scripts/host-tools up
+	bin/ingot build $(RECIPE)
+	bin/ingot boot $(RECIPE)
+	bin/ingot publish $(RECIPE) --endpoint local
+	bin/ingot serve --listen $(LISTEN)
+
+test: bin/ingot
+	@scripts/host-tools test
+	go vet ./...
+	go test ./...
+	scripts/check-binary
+
+e2e: bin/ingot
+	@scripts/host-tools test
+	INGOT_E2E=1 go test -count=1 -timeout 120m -p 1 ./...
+
+bench: bin/ingot
+	@scripts/host-tools test
+	go run ./bench
+
+lint:
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+
+docs:
+	go run ./internal/tools/docs docs/cli
+
+release:
+	@mkdir -p dist
+	for arch in amd64 arm64; do \
+		GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o dist/ingot-linux-$$arch ./cmd/ingot || exit 1; \
+	done
+	cd dist && sha256sum ingot-linux-* > SHA256SUMS
+
+clean:
+	rm -rf bin dist

@@ -1,0 +1,84 @@
+package lock
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ingot/internal/fault"
+)
+
+func sample() *Lock {
+	return &Lock{
+		Version: Version, Recipe: "x", Distro: "debian", Release: "bookworm", Arch: "x86_64", Format: "deb", Asked: "a",
+		Date:    time.Date(2026, 11, 21, 2, 10, 46, 0, time.UTC),
+		Indexes: []Index{{Repository: "main", Path: "dists/x/InRelease", SHA256: strings.Repeat("0", 64), Signers: []string{"AB"}}},
+		Packages: []Package{
+			{Name: "a", Version: "1:1-1", Arch: "all", Repository: "main", Path: "pool/a.deb", Size: 1, SHA256: strings.Repeat("1", 64)},
+			{Name: "b", Version: "2", Arch: "amd64", Repository: "main", Path: "pool/b.deb", Size: 2, SHA256: strings.Repeat("2", 64), Explicit: true},
+		},
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.lock")
+	l := sample()
+	if err := l.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(l, got); d != "" {
+		t.Error(d)
+	}
+	if got.Digest() != l.Digest() {
+		t.Error("the digest did not survive")
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for name, change := range map[string]func(*Lock){
+		"another version":   func(l *Lock) { l.Version = 2 },
+		"no checksum":       func(l *Lock) { l.Packages[0].SHA256 = "12" },
+		"no size":           func(l *Lock) { l.Packages[0].Size = 0 },
+		"negative size":     func(l *Lock) { l.Packages[0].Size = -1 },
+		"no path":           func(l *Lock) { l.Packages[1].Path = "" },
+		"a package twice":   func(l *Lock) { l.Packages[1] = l.Packages[0] },
+		"a nameless record": func(l *Lock) { l.Packages[1].Name = "" },
+	} {
+		l := sample()
+		change(l)
+		if _, err := Parse(l.Bytes()); err == nil {
+			t.Errorf("%s passed", name)
+		}
+	}
+	if _, err := Parse([]byte(`{"version":1,"surprise":1}`)); err == nil {
+		t.Error("an unknown field passed")
+	}
+	path := filepath.Join(t.TempDir(), "x.lock")
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(path); fault.KindOf(err) != fault.Input {
+		t.Errorf("garbage: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(sample().Bytes())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		l, err := Parse(data)
+		if err != nil {
+			return
+		}
+		if _, err := Parse(l.Bytes()); err != nil {
+			t.Errorf("what was read cannot be read again: %v", err)
+		}
+	})
+}
