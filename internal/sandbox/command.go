@@ -46,6 +46,9 @@ type ExitError struct {
 
 func (e *ExitError) Error() string {
 	name := strings.Join(e.Args, " ")
+	if len(name) > 200 {
+		name = name[:200] + "…"
+	}
 	switch {
 	case e.TimedOut:
 		return name + ": killed, its time is over"

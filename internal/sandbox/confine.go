@@ -3,6 +3,8 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path"
 	"strings"
 
@@ -86,6 +88,22 @@ func (s *scaffold) file(name string, content string, mode uint32) error {
 		}
 		return unix.Fchmod(fd, mode)
 	})
+}
+
+// holds reports whether name is a regular file with just this content.
+func (s *scaffold) holds(name, content string) (bool, error) {
+	fd, err := inRoot(s.root, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false, nil // it does not even exist, as a file that can be read
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(content)) {
+		return false, err
+	}
+	data, err := io.ReadAll(io.LimitReader(f, int64(len(content))))
+	return string(data) == content, err
 }
 
 func (s *scaffold) make(name string, isDir bool, create func(parent int, base string) error) error {

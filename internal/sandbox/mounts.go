@@ -17,7 +17,6 @@ type setup struct {
 	Hostname string
 	Binds    []Bind
 	Policy   bool // the tree has a policy-rc.d of its own, to be covered
-	Resolver bool // the host's resolv.conf is to be seen inside
 	Made     []made
 }
 
@@ -112,7 +111,7 @@ func (s *setup) enter() error {
 		if err := unix.Mkdirat(int(base), name, 0o755); err != nil {
 			return fmt.Errorf("making /%s: %w", name, err)
 		}
-		if err := attach(m, int(base), name); err != nil {
+		if err := attach(m, int(base), name, 0); err != nil {
 			return err
 		}
 	}
@@ -174,10 +173,15 @@ type placed struct {
 	mount mount
 	name  string
 	fill  func(dir int) error // makes what is in it, or nil
+	cover bool                // mount over a symbolic link itself, not over what it leads to
 }
 
 func (p placed) put(tree int) error {
-	if err := attach(p.mount, tree, p.name); err != nil {
+	follow := uint64(0)
+	if p.cover {
+		follow = unix.O_NOFOLLOW
+	}
+	if err := attach(p.mount, tree, p.name, follow); err != nil {
 		return err
 	}
 	if p.fill == nil {
@@ -189,16 +193,10 @@ func (p placed) put(tree int) error {
 	return nil
 }
 
-// attach mounts m over name below root. The last part of name is not followed: a mount may cover a symbolic
-// link, as it does where /etc/resolv.conf is one.
-func attach(m mount, root int, name string) error {
-	dir, base := path.Split(clean(name))
-	parent, err := inRoot(root, clean(dir), unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return fmt.Errorf("opening /%s in the tree: %w", clean(dir), err)
-	}
-	defer unix.Close(parent)
-	point, err := unix.Openat(parent, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+// attach mounts m over name below root. With O_NOFOLLOW as flags the last part of name may be a symbolic link,
+// which is covered.
+func attach(m mount, root int, name string, flags uint64) error {
+	point, err := inRoot(root, name, unix.O_PATH|flags, 0)
 	if err != nil {
 		return fmt.Errorf("opening /%s in the tree: %w", name, err)
 	}
@@ -241,11 +239,7 @@ func (s *setup) inside() ([]placed, error) {
 			return unix.Fchmodat(dir, "lock", 0o1777, 0)
 		}},
 		placed{mount: tmp, name: "tmp"})
-	binds := s.Binds
-	if s.Resolver {
-		binds = append(binds, Bind{Source: "/" + resolver, Target: resolver, ReadOnly: true})
-	}
-	for _, b := range binds {
+	for _, b := range s.Binds {
 		m, err := cloneMount(unix.AT_FDCWD, b.Source)
 		if err != nil {
 			return nil, err
@@ -257,7 +251,7 @@ func (s *setup) inside() ([]placed, error) {
 		if err := m.restrict(attributes); err != nil {
 			return nil, fmt.Errorf("restricting the mount of %s: %w", b.Source, err)
 		}
-		all = append(all, placed{mount: m, name: b.Target})
+		all = append(all, placed{mount: m, name: b.Target, cover: b.Target == resolver})
 	}
 	return all, nil
 }
@@ -306,6 +300,9 @@ func (s *setup) devices() ([]placed, error) {
 	all = append(all, placed{mount: pts, name: "dev/pts"}, placed{mount: shm, name: "dev/shm"})
 	for _, name := range nodes {
 		m, err := cloneMount(unix.AT_FDCWD, "/dev/"+name)
+		if err == nil {
+			err = m.restrict(unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC) // else chmod(1) would reach the host's node
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -337,7 +334,7 @@ func coverPolicy(base, tree int) error {
 	if err != nil {
 		return fmt.Errorf("preparing %s: %w", policyRC, err)
 	}
-	return attach(m, tree, policyRC)
+	return attach(m, tree, policyRC, 0)
 }
 
 // mountProc gives this process, the first of a process namespace, its view of /proc, read-only as a whole.
@@ -352,7 +349,7 @@ func mountProc() error {
 		return err
 	}
 	defer unix.Close(root)
-	if err := attach(proc, root, "proc"); err != nil {
+	if err := attach(proc, root, "proc", 0); err != nil {
 		return err
 	}
 	if err := unix.Unmount("/proc", unix.MNT_DETACH); err != nil {

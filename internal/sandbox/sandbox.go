@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"sync"
 	"time"
@@ -110,9 +111,10 @@ func open(ctx context.Context, c Config) (*Sandbox, error) {
 
 func (s *Sandbox) start(ctx context.Context, c Config) error {
 	set, err := s.prepare(c)
-	if err != nil {
+	if err := errors.Join(err, s.scaffold.seal()); err != nil {
 		return err
 	}
+	set.Made = s.scaffold.made
 	err = s.boot(ctx, set, true)
 	var refused *refusedError
 	if errors.As(err, &refused) {
@@ -165,22 +167,23 @@ func (s *Sandbox) prepare(c Config) (*setup, error) {
 		set.Binds = append(set.Binds, Bind{Source: source, Target: clean(b.Target), ReadOnly: b.ReadOnly})
 	}
 	if _, err := os.Stat("/" + resolver); c.Network && err == nil {
-		set.Resolver = true
+		set.Binds = append(set.Binds, Bind{Source: "/" + resolver, Target: resolver, ReadOnly: true})
 		if !s.exists(resolver) {
 			if err := s.scaffold.file(resolver, "", 0o644); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if set.Policy = s.exists(policyRC); set.Policy {
+	if ours, err := s.scaffold.holds(policyRC, policyText); err != nil {
+		return nil, err
+	} else if ours { // a sandbox on this tree ended with the machine
+		s.policy = true
+		s.scaffold.made = append(s.scaffold.made, made{Path: policyRC})
+	} else if set.Policy = s.exists(policyRC); set.Policy {
 		s.policy = true
 	} else if _, err := s.placePolicy(); err != nil {
 		return nil, err
 	}
-	if err := s.scaffold.seal(); err != nil {
-		return nil, err
-	}
-	set.Made = s.scaffold.made
 	return set, nil
 }
 
@@ -194,9 +197,14 @@ func (s *Sandbox) exists(name string) bool {
 // placePolicy puts a policy against service starts where Debian's tools look for it (invoke-rc.d(8)), as soon
 // as the tree has that directory. It is not made before: in some distributions it is to become a link.
 func (s *Sandbox) placePolicy() (placed bool, err error) {
-	if s.policy || !s.exists(filepath.Dir(policyRC)) || s.exists(policyRC) {
+	if s.policy || s.exists(policyRC) {
 		return false, nil
 	}
+	dir, err := inRoot(s.scaffold.root, path.Dir(policyRC), unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false, nil
+	}
+	unix.Close(dir)
 	if err := s.scaffold.file(policyRC, policyText, 0o755); err != nil {
 		return false, err
 	}

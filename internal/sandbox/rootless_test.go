@@ -1,0 +1,95 @@
+package sandbox_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// ordinaryUser makes a user for one test, with subordinate ids.
+func ordinaryUser(t *testing.T) *syscall.Credential {
+	t.Helper()
+	if m, err := os.ReadFile("/proc/self/uid_map"); err != nil || len(strings.Fields(string(m))) != 3 || !strings.Contains(string(m), "4294967295") {
+		t.Skip("making a user takes the root of the machine; this is a user namespace already")
+	}
+	for _, tool := range []string{"useradd", "userdel", "usermod", "newuidmap"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("the host has no %s", tool)
+		}
+	}
+	name := fmt.Sprintf("ingot-test-%d", os.Getpid())
+	run(t, "useradd", "--system", "--no-create-home", "--shell", "/bin/sh", name)
+	t.Cleanup(func() { run(t, "userdel", name) })
+	const ids = "2000000000-2000065535"
+	run(t, "usermod", "--add-subuids", ids, "--add-subgids", ids, name)
+	u, err := user.Lookup(name)
+	must(t, err)
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	must(t, err)
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	must(t, err)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+}
+
+func run(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Errorf("%s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// TestRootless runs the other tests again as an ordinary user.
+func TestRootless(t *testing.T) {
+	who := ordinaryUser(t)
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		must(t, os.Chmod(d, 0o755))
+	}
+	work := filepath.Join(dir, "work")
+	mkdir(t, work)
+	must(t, os.Chown(work, int(who.Uid), int(who.Gid)))
+	binary := filepath.Join(dir, "sandbox.test")
+	copyFile(t, "/proc/self/exe", binary)
+	cmd := exec.Command(binary, "-test.v", "-test.skip=TestRootless", "-test.timeout=100s")
+	cmd.Dir = work
+	cmd.Env = append(os.Environ(), "TMPDIR="+work, "HOME="+work)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestOwners") {
+		t.Errorf("as an ordinary user: %v\n%s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "SKIP") || strings.Contains(line, "each `true`") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
+}
+
+// A user without subordinate ids is told what to do.
+func TestNoSubordinateIDs(t *testing.T) {
+	who := ordinaryUser(t)
+	name := fmt.Sprintf("ingot-test-%d", os.Getpid())
+	const ids = "2000000000-2000065535"
+	run(t, "usermod", "--del-subuids", ids, "--del-subgids", ids, name)
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		must(t, os.Chmod(d, 0o755))
+	}
+	binary := filepath.Join(dir, "sandbox.test")
+	copyFile(t, "/proc/self/exe", binary)
+	cmd := exec.Command(binary, "-test.run=TestOwners")
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "grants user "+name) || time.Since(start) > 5*time.Second {
+		t.Errorf("without subordinate ids: %v\n%s", err, out)
+	}
+}
