@@ -1,0 +1,235 @@
+// Package debian makes EC2 images of Debian. What they need is data in facts.yaml.
+package debian
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"ingot/internal/deb/archive"
+	"ingot/internal/distro"
+	"ingot/internal/fault"
+	"ingot/internal/fetch"
+	"ingot/internal/lock"
+	"ingot/internal/recipe"
+)
+
+//go:embed facts.yaml keys
+var data embed.FS
+
+type release struct {
+	Version string       `yaml:"version"`
+	Keys    []recipe.Key `yaml:"keys"`
+}
+
+type suite struct {
+	Name   string `yaml:"name"`
+	Suite  string `yaml:"suite"`
+	Folder string `yaml:"folder"` // the last element of a mirror's path that has this suite
+}
+
+type arch struct {
+	Name   string    `yaml:"name"`   // as Debian spells it
+	Kernel string    `yaml:"kernel"` // the package
+	Boot   []string  `yaml:"boot"`   // the boot loader's packages
+	ESP    []espFile `yaml:"esp"`
+}
+
+// espFile is a file of the tree that goes onto the EFI system partition.
+type espFile struct {
+	From string `yaml:"from"`
+	To   string `yaml:"to"`
+}
+
+// facts is the shape of facts.yaml.
+type facts struct {
+	User     string             `yaml:"user"`
+	Releases map[string]release `yaml:"releases"`
+	Mirrors  []string           `yaml:"mirrors"`
+	Suites   []suite            `yaml:"suites"`
+	Arches   map[string]arch    `yaml:"arches"`
+	Packages []string           `yaml:"packages"`
+	Cmdline  []string           `yaml:"cmdline"`
+	Drivers  []string           `yaml:"drivers"`
+	Enable   []string           `yaml:"enable"`
+	Rebuild  []string           `yaml:"rebuild"`
+	Files    []recipe.File      `yaml:"files"`
+	Clean    []string           `yaml:"clean"`
+}
+
+// Debian implements distro.Distribution.
+type Debian struct{ facts facts }
+
+// New reads the facts that the program carries.
+func New() *Debian {
+	text, err := data.ReadFile("facts.yaml")
+	d := &Debian{}
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(text, &d.facts, yaml.Strict())
+	}
+	if err != nil {
+		panic("debian: facts.yaml: " + err.Error()) // it is part of the program
+	}
+	return d
+}
+
+// User implements distro.Distribution.
+func (d *Debian) User(*recipe.Recipe) string { return d.facts.User }
+
+// Defaults implements distro.Distribution.
+func (d *Debian) Defaults(r *recipe.Recipe) {
+	if r.Disk.Table == "" {
+		r.Disk.Table = recipe.TableGPT
+	}
+	if r.Disk.Filesystem == "" {
+		r.Disk.Filesystem = "ext4"
+	}
+	if r.Disk.Firmware == "" {
+		r.Disk.Firmware = recipe.Both
+		if r.Arch == "arm64" {
+			r.Disk.Firmware = recipe.UEFI
+		}
+	}
+	if len(r.Mirrors) == 0 {
+		r.Mirrors = d.facts.Mirrors
+	}
+}
+
+// release returns the facts of the recipe's release and architecture.
+func (d *Debian) release(r *recipe.Recipe) (release, arch, error) {
+	rel, ok := d.facts.Releases[r.Release]
+	if !ok {
+		known := make([]string, 0, len(d.facts.Releases))
+		for name := range d.facts.Releases {
+			known = append(known, name)
+		}
+		slices.Sort(known)
+		return release{}, arch{}, fault.Newf(fault.Input, "%s: release: Debian %q is not known here; known: %s",
+			r.Path, r.Release, strings.Join(known, ", "))
+	}
+	a, ok := d.facts.Arches[r.Arch]
+	if !ok {
+		return release{}, arch{}, fault.Newf(fault.Input, "%s: arch: no facts about Debian on %q", r.Path, r.Arch)
+	}
+	return rel, a, nil
+}
+
+// Resolve implements distro.Distribution.
+func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, error) {
+	r := rq.Recipe
+	_, a, err := d.release(r)
+	if err != nil {
+		return nil, err
+	}
+	repos, err := d.repositories(r)
+	if err != nil {
+		return nil, err
+	}
+	include := slices.Concat(d.facts.Packages, []string{a.Kernel}, a.Boot)
+	include = slices.DeleteFunc(include, func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
+	l, _, err := archive.Resolve(ctx, rq.Fetch, archive.Request{
+		Repositories: repos,
+		Arch:         a.Name,
+		Include:      slices.Concat(include, r.Packages.Include),
+		Exclude:      r.Packages.Exclude,
+		Recommends:   r.Packages.Recommends,
+		Essential:    true,
+		Now:          rq.Now,
+	}, rq.Progress)
+	if err != nil {
+		return nil, err
+	}
+	l.Recipe, l.Distro, l.Release, l.Arch, l.Format = r.Name, r.Distro, r.Release, r.Arch, "deb"
+	l.Asked = r.Asked()
+	return l, nil
+}
+
+// repositories returns the release's own suites and those that the recipe adds.
+func (d *Debian) repositories(r *recipe.Recipe) ([]archive.Repository, error) {
+	rel, _, err := d.release(r)
+	if err != nil {
+		return nil, err
+	}
+	keys := rel.Keys
+	if len(r.Keys) > 0 {
+		keys = r.Keys
+	}
+	own, err := keyring(r, keys, rel.Keys)
+	if err != nil {
+		return nil, err
+	}
+	var out []archive.Repository
+	for _, s := range d.facts.Suites {
+		out = append(out, archive.Repository{
+			Name:       s.Name,
+			Mirrors:    siblings(r.Mirrors, s.Folder),
+			Suite:      strings.ReplaceAll(s.Suite, "{release}", r.Release),
+			Components: []string{"main"},
+			Keys:       own,
+		})
+	}
+	for _, repo := range r.Repositories {
+		ring, err := keyring(r, repo.Keys, rel.Keys)
+		if err != nil {
+			return nil, fmt.Errorf("repository %s: %w", repo.Name, err)
+		}
+		components := repo.Components
+		if len(components) == 0 {
+			components = []string{"main"}
+		}
+		out = append(out, archive.Repository{Name: repo.Name, Mirrors: repo.Mirrors, Suite: repo.Suite, Components: components, Keys: ring})
+	}
+	return out, nil
+}
+
+// Mirrors implements distro.Distribution.
+func (d *Debian) Mirrors(r *recipe.Recipe) map[string][]string {
+	out := map[string][]string{}
+	for _, s := range d.facts.Suites {
+		out[s.Name] = siblings(r.Mirrors, s.Folder)
+	}
+	for _, repo := range r.Repositories {
+		out[repo.Name] = repo.Mirrors
+	}
+	return out
+}
+
+// siblings returns the mirrors of an archive that stands beside the main one: .../debian has
+// .../debian-security beside it. A mirror that is laid out otherwise is taken to hold everything below its
+// own root.
+func siblings(mirrors []string, folder string) []string {
+	out := make([]string, len(mirrors))
+	for i, m := range mirrors {
+		if u, err := url.Parse(m); err == nil && path.Base(u.Path) == "debian" {
+			u.Path = path.Join(path.Dir(path.Clean(u.Path)), folder)
+			m = u.String()
+		}
+		out[i] = m
+	}
+	return out
+}
+
+// keyring reads the keys that a recipe names, from its own files or from those that ingot carries.
+func keyring(r *recipe.Recipe, keys, carried []recipe.Key) (*fetch.Keyring, error) {
+	var texts [][]byte
+	var prints []string
+	for _, k := range keys {
+		text, err := keyText(r, k, carried)
+		if err != nil {
+			return nil, err
+		}
+		texts = append(texts, text)
+		prints = append(prints, strings.ToUpper(strings.ReplaceAll(k.Fingerprint, " ", "")))
+	}
+	ring, err := fetch.ReadKeys(texts...)
+	if err != nil {
+		return nil, err
+	}
+	return ring.Restrict(prints)
+}

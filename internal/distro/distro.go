@@ -1,0 +1,62 @@
+// Package distro is what makes a distribution an EC2 image. The facts are data in a package for each
+// distribution; this package holds what they share: the contract with the builder, and the customisation
+// that a recipe asks for in the same words whatever the distribution.
+package distro
+
+import (
+	"context"
+	"time"
+
+	"ingot/internal/disk"
+	"ingot/internal/fetch"
+	"ingot/internal/lock"
+	"ingot/internal/progress"
+	"ingot/internal/recipe"
+)
+
+// Distribution turns recipes into locks, and locks into bootable trees.
+type Distribution interface {
+	// Defaults fills what the recipe leaves to the distribution (disk, firmware, user).
+	Defaults(r *recipe.Recipe)
+	// Resolve chooses every package file of the image from the repositories' signed indexes.
+	Resolve(ctx context.Context, rq Request) (*lock.Lock, error)
+	// Mirrors returns where the files of each of a lock's repositories are.
+	Mirrors(r *recipe.Recipe) map[string][]string
+	// Install makes the tree: packages, the distribution's EC2 settings, the recipe's own, and nothing
+	// that must not be in an image. b.Root does not exist yet, or is an empty directory.
+	Install(ctx context.Context, b Build) error
+	// Boot returns what the firmware starts, made from the tree's own boot loader.
+	Boot(ctx context.Context, b Build) (*Boot, error)
+	// User is the login that a boot test and the catalogue name, unless the recipe sets another.
+	User(r *recipe.Recipe) string
+}
+
+// Request is a question to the repositories.
+type Request struct {
+	Recipe *recipe.Recipe
+	Fetch  *fetch.Client
+	Now    time.Time // indexes that have expired by then are refused
+	// Previous pins every package that the new request still allows to the version of this lock, but for
+	// those named in Upgrade; nil resolves everything anew.
+	Previous *lock.Lock
+	Upgrade  []string
+	Progress *progress.Reporter
+}
+
+// Build is one tree in the making.
+type Build struct {
+	Recipe   *recipe.Recipe
+	Lock     *lock.Lock
+	Root     string                    // of the tree
+	Identity disk.Identity             // of the disk it goes onto
+	Package  func(lock.Package) string // the verified file of a package
+	Expanded string                    // cache of expanded packages; "" for none
+	Task     *progress.Task
+}
+
+// Boot is what stands outside the root filesystem.
+type Boot struct {
+	BootImage []byte // GRUB's boot.img for BIOS; nil without BIOS support
+	CoreImage []byte // GRUB's core.img for BIOS
+	ESP       []disk.ESPFile
+}

@@ -1,0 +1,144 @@
+package distro
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"ingot/internal/compress"
+	"ingot/internal/cpio"
+	"ingot/internal/fault"
+)
+
+// maxInitramfs bounds an unpacked initramfs.
+const maxInitramfs = 2 << 30
+
+// CheckDrivers looks for drivers in an image without booting it: each must be a module in the initramfs or
+// built into the kernel. root is the tree, version the kernel's, initramfs its file below root. Names may
+// be written with - or _, as modprobe(8) takes them.
+func CheckDrivers(root, version, initramfs string, drivers []string) error {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return fmt.Errorf("opening tree: %w", err)
+	}
+	defer r.Close()
+	have := map[string]bool{}
+	builtin, err := r.ReadFile("lib/modules/" + version + "/modules.builtin")
+	if errors.Is(err, fs.ErrNotExist) {
+		builtin, err = r.ReadFile("usr/lib/modules/" + version + "/modules.builtin")
+	}
+	if err != nil {
+		return fmt.Errorf("reading the list of built-in drivers: %w", err)
+	}
+	for line := range strings.Lines(string(builtin)) {
+		have[module(strings.TrimSpace(line))] = true
+	}
+	f, err := r.Open(initramfs)
+	if err != nil {
+		return fmt.Errorf("opening initramfs: %w", err)
+	}
+	defer f.Close()
+	err = walkInitramfs(f, func(name string) {
+		if strings.Contains(path.Base(name), ".ko") {
+			have[module(name)] = true
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", initramfs, err)
+	}
+	var lost []string
+	for _, d := range drivers {
+		if !have[module(d)] {
+			lost = append(lost, d)
+		}
+	}
+	if len(lost) > 0 {
+		return fault.New(fault.Verdict, fmt.Errorf("neither %s nor kernel %s has the drivers %s: the image could not find its disk or its network everywhere",
+			initramfs, version, strings.Join(lost, ", ")), "")
+	}
+	return nil
+}
+
+// module is the name by which the kernel knows a module's file.
+func module(file string) string {
+	name, _, _ := strings.Cut(path.Base(file), ".ko")
+	return strings.ReplaceAll(name, "-", "_")
+}
+
+// walkInitramfs calls fn for every name in an initramfs: archives one behind the other, with zeros between
+// them, the first ones (microcode) uncompressed and the last compressed.
+func walkInitramfs(f io.Reader, fn func(name string)) error {
+	src := bufio.NewReaderSize(f, 64<<10)
+	for {
+		head, err := src.Peek(6)
+		if errors.Is(err, io.EOF) && !slices.ContainsFunc(head, func(b byte) bool { return b != 0 }) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case head[0] == 0:
+			if _, err := src.Discard(1); err != nil {
+				return err
+			}
+		case bytes.HasPrefix(head, []byte("0707")):
+			if err := names(cpio.NewReader(src), fn); err != nil {
+				return err
+			}
+		default: // what is compressed reaches to the end
+			r, err := compress.Reader(src, maxInitramfs)
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			return walkInitramfs(r, fn)
+		}
+	}
+}
+
+func names(r *cpio.Reader, fn func(string)) error {
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		fn(h.Name)
+	}
+}
+
+// Kernels returns the versions of the kernels in a tree, by their module directories, in byte order.
+func Kernels(root string) ([]string, error) {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, fmt.Errorf("opening tree: %w", err)
+	}
+	defer r.Close()
+	entries, err := fs.ReadDir(r.FS(), "usr/lib/modules")
+	if errors.Is(err, fs.ErrNotExist) {
+		entries, err = fs.ReadDir(r.FS(), "lib/modules")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for kernels: %w", err)
+	}
+	var out []string
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, e.Name())
+		}
+	}
+	if len(out) == 0 {
+		return nil, fault.Newf(fault.Verdict, "the tree has no kernel")
+	}
+	return out, nil
+}

@@ -1,0 +1,70 @@
+package distro
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+
+	"ingot/internal/fault"
+)
+
+// pack has the real cpio make an archive of names.
+func pack(t *testing.T, names ...string) []byte {
+	t.Helper()
+	if _, err := exec.LookPath("cpio"); err != nil {
+		t.Skip("cpio is not installed")
+	}
+	files := map[string]string{}
+	for _, n := range names {
+		files[n] = "x"
+	}
+	cmd := exec.CommandContext(t.Context(), "cpio", "--quiet", "-o", "-H", "newc")
+	cmd.Dir = lay(t, files)
+	cmd.Stdin = strings.NewReader(strings.Join(names, "\n") + "\n")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestCheckDrivers(t *testing.T) {
+	var initrd bytes.Buffer
+	initrd.Write(pack(t, "kernel/x86/microcode/AuthenticAMD.bin")) // padded with zeros to 512 bytes
+	z, err := zstd.NewWriter(&initrd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := z.Write(pack(t, "usr/lib/modules/6.1/kernel/drivers/nvme/host/nvme.ko", "usr/lib/modules/6.1/kernel/xen-blkfront.ko.xz")); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	root := lay(t, map[string]string{
+		"usr/lib/modules/6.1/modules.builtin": "kernel/drivers/virtio/virtio_pci.ko\nkernel/fs/ext4/ext4.ko\n",
+		"boot/initrd.img-6.1":                 initrd.String(),
+	})
+	if err := CheckDrivers(root, "6.1", "boot/initrd.img-6.1", []string{"nvme", "xen_blkfront", "virtio-pci", "ext4"}); err != nil {
+		t.Error(err)
+	}
+	err = CheckDrivers(root, "6.1", "boot/initrd.img-6.1", []string{"nvme", "ena", "virtio_scsi"})
+	if fault.KindOf(err) != fault.Verdict || !strings.Contains(err.Error(), "ena, virtio_scsi") {
+		t.Errorf("missing drivers: %v", err)
+	}
+	if err := os.Truncate(filepath.Join(root, "boot/initrd.img-6.1"), int64(initrd.Len()-20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckDrivers(root, "6.1", "boot/initrd.img-6.1", nil); err == nil {
+		t.Error("a truncated initramfs passed")
+	}
+	kernels, err := Kernels(root)
+	if err != nil || len(kernels) != 1 || kernels[0] != "6.1" {
+		t.Errorf("kernels: %v %v", kernels, err)
+	}
+}
