@@ -55,7 +55,8 @@ func images() (boot, core []byte) {
 
 func spec(table string, firmware recipe.Firmware) Spec {
 	boot, core := images()
-	return Spec{Identity: IDs("seed"), Table: table, Firmware: firmware, Arch: "x86_64", RootLabel: "root", Date: date,
+	// The disk is small, because noise is not sparse.
+	return Spec{Identity: IDs("seed"), Size: 160 * mib, Table: table, Firmware: firmware, Arch: "x86_64", RootLabel: "root", Date: date,
 		Root:      files{"etc/passwd": []byte("root:x:0:0::/root:/bin/sh\n"), "usr/blob": noise(make([]byte, 5*mib), 4)},
 		BootImage: boot, CoreImage: core, ESP: []ESPFile{{Path: "EFI/BOOT/BOOTX64.EFI", Data: noise(make([]byte, mib), 5)}}}
 }
@@ -92,7 +93,6 @@ func TestAssemble(t *testing.T) {
 				t.Parallel()
 				path := filepath.Join(t.TempDir(), "disk.img")
 				s := spec(table, firmware)
-				s.Size = 160 * mib // small, because noise cannot be sparse
 				m, err := Assemble(context.Background(), path, s)
 				if err != nil {
 					t.Fatal(err)
@@ -203,9 +203,6 @@ func TestAssembledImageIsItsMap(t *testing.T) {
 		}
 		if n := allocated(t, path); n > m.Bytes() {
 			t.Errorf("the file takes %d bytes, and its map %d", n, m.Bytes())
-		}
-		if m.Size != gib {
-			t.Errorf("a computed size of %d bytes", m.Size)
 		}
 		maps, sums = append(maps, m), append(sums, raw)
 	}
