@@ -1,0 +1,146 @@
+package region
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"ingot/internal/region/sigv4"
+)
+
+// ebs is EBS direct: REST, JSON.
+type ebs struct{}
+
+var snapshotID = regexp.MustCompile(`^snap-[0-9a-f]{1,59}$`)
+
+func (ebs) serve(w http.ResponseWriter, r *request) error {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	route := r.Method + " " + strconv.Itoa(len(parts))
+	if parts[0] != "snapshots" {
+		return unknownOperation()
+	}
+	last := parts[len(parts)-1]
+	switch {
+	case route == "POST 1":
+		return r.area.startSnapshot(w, r)
+	case route == "POST 3" && parts[1] == "completion":
+		return r.area.completeSnapshot(w, r, parts[2])
+	case route == "PUT 4" && parts[2] == "blocks":
+		return r.area.putSnapshotBlock(w, r, parts[1], last)
+	case route == "GET 4" && parts[2] == "blocks":
+		return r.area.getSnapshotBlock(w, r, parts[1], last)
+	case route == "GET 3" && last == "blocks":
+		return r.area.listSnapshotBlocks(w, r, parts[1])
+	case route == "GET 3" && last == "changedblocks":
+		return r.area.listChangedBlocks(w, r, parts[1])
+	}
+	return unknownOperation()
+}
+
+func unknownOperation() error {
+	return &apiError{Status: http.StatusNotFound, Code: "UnknownOperationException", Message: "The requested operation does not exist"}
+}
+
+// invalid returns a refusal of a parameter, with one of the model's reasons.
+func invalid(reason, format string, args ...any) error {
+	return &apiError{http.StatusBadRequest, "ValidationException", reason, fmt.Sprintf(format, args...)}
+}
+
+func noSnapshot(id string) error {
+	return &apiError{http.StatusNotFound, "ResourceNotFoundException", "SNAPSHOT_NOT_FOUND",
+		"The snapshot '" + id + "' does not exist."}
+}
+
+func (ebs) fail(w http.ResponseWriter, _ string, err *apiError) {
+	w.Header().Set("X-Amzn-ErrorType", err.Code)
+	writeJSON(w, err.Status, struct {
+		Message string
+		Reason  string `json:",omitempty"`
+	}{err.Message, err.Reason})
+}
+
+func (ebs) denied(err error) *apiError {
+	e := &apiError{Status: http.StatusForbidden}
+	switch {
+	case errors.Is(err, sigv4.ErrMissing):
+		e.Code, e.Message = "MissingAuthenticationTokenException", "Missing Authentication Token"
+	case errors.Is(err, sigv4.ErrMalformed):
+		e.Code, e.Message = "IncompleteSignatureException", err.Error()
+	case errors.Is(err, sigv4.ErrExpired):
+		e.Code, e.Message = "InvalidSignatureException", "Signature expired: "+err.Error()
+	case errors.Is(err, sigv4.ErrMismatch):
+		e.Code, e.Message = "InvalidSignatureException", mismatch
+	case errors.Is(err, errNoKey), errors.Is(err, errNoRegion):
+		e.Code, e.Message = "UnrecognizedClientException", "The security token included in the request is invalid."
+	default:
+		e.Status, e.Code, e.Message = http.StatusInternalServerError, "InternalServerException", "An internal error has occurred."
+	}
+	return e
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the client has gone: there is nobody left to tell
+}
+
+// find returns the snapshot that a path names.
+func (a *area) find(id string) (*snapshot, error) {
+	if !snapshotID.MatchString(id) {
+		return nil, invalid("INVALID_SNAPSHOT_ID", "The snapshot ID '%.100s' is not valid", id)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.snapshot(id); s != nil {
+		return s, nil
+	}
+	return nil, noSnapshot(id)
+}
+
+// state returns a snapshot's state, for those who do not hold the area's lock.
+func (s *snapshot) state() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.State
+}
+
+// readable returns the snapshot that a path names, if it can be read.
+func (a *area) readable(id string) (*snapshot, error) {
+	s, err := a.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if state := s.state(); state != stateCompleted {
+		return nil, invalid("INVALID_SNAPSHOT_ID", "The snapshot '%s' is %s, and must be completed", id, state)
+	}
+	return s, nil
+}
+
+// blockIndex reads a block's index from a path.
+func blockIndex(s *snapshot, text string) (int32, error) {
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n < 0 {
+		return 0, invalid("INVALID_PARAMETER_VALUE", "The block index '%.40s' is not valid", text)
+	}
+	if n >= s.blockCount() {
+		return 0, invalid("INVALID_BLOCK", "The block index %d is beyond the end of the volume of %d GiB", n, s.VolumeSize)
+	}
+	return int32(n), nil
+}
+
+// option reads an integer from the query string, 0 when it is not there.
+func option(r *request, name string, least, most int64) (int64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, invalid("INVALID_PARAMETER_VALUE", "%s must be between %d and %d", name, least, most)
+	}
+	return n, nil
+}

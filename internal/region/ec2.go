@@ -1,0 +1,152 @@
+package region
+
+import (
+	"cmp"
+	"encoding/xml"
+	"errors"
+	"net/http"
+	"time"
+
+	"ingot/internal/region/query"
+	"ingot/internal/region/sigv4"
+)
+
+const (
+	ec2Version   = "2016-11-15"
+	ec2Namespace = "http://ec2.amazonaws.com/doc/2016-11-15/"
+	timeLayout   = "2006-01-02T15:04:05.000Z"
+)
+
+func stamp(t time.Time) string { return t.UTC().Format(timeLayout) }
+
+// ec2 is the EC2 query protocol: form parameters in, XML out.
+type ec2 struct{}
+
+// reply is embedded in every EC2 response.
+type reply struct {
+	RequestID string `xml:"requestId"`
+}
+
+func (r *reply) sign(id string) { r.RequestID = id }
+
+// list is a list in a response. It is written even when it is empty, as EC2 does: boto3 has no key for a
+// list that is not there.
+type list[T any] struct {
+	Items []T `xml:"item"`
+}
+
+type response interface{ sign(id string) }
+
+// done is the response of the actions that only say that they succeeded.
+type done struct {
+	reply
+	Return bool `xml:"return"`
+}
+
+// actions are all that this EC2 can do. Each runs alone in its region.
+var actions = map[string]func(*area, *query.Form) (response, error){
+	"CreateKeyPair":             handle((*area).createKeyPair),
+	"CreateTags":                handle((*area).createTags),
+	"DeleteKeyPair":             handle((*area).deleteKeyPair),
+	"DeleteSnapshot":            handle((*area).deleteSnapshot),
+	"DeleteTags":                handle((*area).deleteTags),
+	"DeregisterImage":           handle((*area).deregisterImage),
+	"DescribeAvailabilityZones": handle((*area).describeZones),
+	"DescribeImageAttribute":    handle((*area).describeImageAttribute),
+	"DescribeImages":            handle((*area).describeImages),
+	"DescribeInstanceStatus":    handle((*area).describeInstanceStatus),
+	"DescribeInstances":         handle((*area).describeInstances),
+	"DescribeKeyPairs":          handle((*area).describeKeyPairs),
+	"DescribeRegions":           handle((*area).describeRegions),
+	"DescribeSnapshots":         handle((*area).describeSnapshots),
+	"DescribeTags":              handle((*area).describeTags),
+	"GetConsoleOutput":          handle((*area).getConsoleOutput),
+	"ImportKeyPair":             handle((*area).importKeyPair),
+	"ModifyImageAttribute":      handle((*area).modifyImageAttribute),
+	"RegisterImage":             handle((*area).registerImage),
+	"RunInstances":              handle((*area).runInstances),
+	"TerminateInstances":        handle((*area).terminateInstances),
+}
+
+// handle makes an action out of a function that takes its decoded input.
+func handle[In any, Out response](f func(*area, *In) (Out, error)) func(*area, *query.Form) (response, error) {
+	return func(a *area, form *query.Form) (response, error) {
+		in := new(In)
+		if err := form.Decode(in); err != nil {
+			return nil, queryError(err)
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		out, err := f(a, in)
+		if err != nil {
+			return nil, err // not out: a nil pointer in it would not be a nil response
+		}
+		return out, nil
+	}
+}
+
+func (ec2) serve(w http.ResponseWriter, r *request) error {
+	form, err := r.params()
+	if err != nil {
+		return err
+	}
+	action, version := form.Take("Action"), form.Take("Version")
+	if action == "" {
+		return errorf("MissingAction", "The request is missing an action or a required parameter.")
+	}
+	do := actions[action]
+	switch {
+	case do == nil:
+		return errorf("InvalidAction", "The action %.100s is not valid for this web service.", action)
+	case version != ec2Version:
+		return errorf("NoSuchVersion", "The requested version (%.40s) of service AmazonEC2 does not exist", version)
+	}
+	out, err := do(r.area, form)
+	if err != nil {
+		return err
+	}
+	out.sign(r.id)
+	r.area.r.opt.Log.Info("done", "request", r.id, "region", r.area.name, "action", action)
+	writeXML(w, http.StatusOK, action+"Response", ec2Namespace, out)
+	return nil
+}
+
+type errorXML struct {
+	Code    string `xml:"Errors>Error>Code"`
+	Message string `xml:"Errors>Error>Message"`
+	ID      string `xml:"RequestID"`
+}
+
+func (ec2) fail(w http.ResponseWriter, id string, err *apiError) {
+	writeXML(w, err.Status, "Response", "", errorXML{err.Code, err.Message, id})
+}
+
+func (ec2) denied(err error) *apiError {
+	switch {
+	case errors.Is(err, sigv4.ErrMissing):
+		return errorf("MissingAuthenticationToken", "Request is missing Authentication Token")
+	case errors.Is(err, sigv4.ErrMalformed):
+		e := errorf("IncompleteSignature", "%s", err)
+		return e
+	case errors.Is(err, sigv4.ErrExpired):
+		return errorf("RequestExpired", "Request has expired. %s", err)
+	case errors.Is(err, sigv4.ErrMismatch), errors.Is(err, errNoKey), errors.Is(err, errNoRegion):
+		return errorf("AuthFailure", "AWS was not able to validate the provided access credentials")
+	}
+	return errorf("InternalError", "An internal error has occurred")
+}
+
+// writeXML writes a whole response. What it is given are our own structs, which always marshal.
+func writeXML(w http.ResponseWriter, status int, name, namespace string, v any) {
+	start := xml.StartElement{Name: xml.Name{Local: name}}
+	if namespace != "" {
+		start.Attr = []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: namespace}}
+	}
+	w.Header().Set("Content-Type", "text/xml;charset=UTF-8")
+	w.WriteHeader(cmp.Or(status, http.StatusOK))
+	_, err := w.Write([]byte(xml.Header))
+	if err == nil {
+		err = xml.NewEncoder(w).EncodeElement(v, start)
+	}
+	_ = err // the client has gone: there is nobody left to tell
+}

@@ -1,0 +1,147 @@
+package region
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+type snapshotXML struct {
+	ID          string `xml:"snapshotId"`
+	Volume      string `xml:"volumeId"`
+	State       string `xml:"status"`
+	Started     string `xml:"startTime"`
+	Progress    string `xml:"progress"`
+	Owner       string `xml:"ownerId"`
+	Size        int64  `xml:"volumeSize"`
+	Description string `xml:"description"`
+	Tags        []tag  `xml:"tagSet>item,omitempty"`
+	Encrypted   bool   `xml:"encrypted"`
+	KmsKey      string `xml:"kmsKeyId,omitempty"`
+	Tier        string `xml:"storageTier"`
+}
+
+// noVolume is the volume id that AWS shows for a snapshot that was made from no volume.
+const noVolume = "vol-ffffffff"
+
+func (a *area) snapshotXML(s *snapshot) snapshotXML {
+	x := snapshotXML{ID: s.ID, Volume: noVolume, State: s.State, Started: stamp(s.Started), Progress: "0%", Owner: a.r.opt.AccountID,
+		Size: s.VolumeSize, Description: s.Description, Tags: tagSet(s.Tags), Encrypted: s.Encrypted, KmsKey: s.KmsKey, Tier: "standard"}
+	if s.State == stateCompleted {
+		x.Progress = "100%"
+	}
+	return x
+}
+
+func (x snapshotXML) attr(name string) ([]string, bool) {
+	one := map[string]string{"description": x.Description, "encrypted": strconv.FormatBool(x.Encrypted), "owner-id": x.Owner,
+		"progress": x.Progress, "snapshot-id": x.ID, "start-time": x.Started, "status": x.State, "volume-id": x.Volume,
+		"volume-size": strconv.FormatInt(x.Size, 10), "storage-tier": x.Tier}
+	if v, ok := one[name]; ok {
+		return []string{v}, true
+	}
+	if name == "owner-alias" {
+		return nil, true
+	}
+	tags := map[string]string{}
+	for _, t := range x.Tags {
+		tags[t.Key] = t.Value
+	}
+	return tagAttr(tags, name)
+}
+
+type describeSnapshotsIn struct {
+	dryRun
+	paged
+	Filters      []filter `q:"Filter"`
+	Owners       []string `q:"Owner"`
+	RestorableBy []string `q:"RestorableBy"`
+	IDs          []string `q:"SnapshotId"`
+}
+
+type describeSnapshotsOut struct {
+	reply
+	Snapshots list[snapshotXML] `xml:"snapshotSet"`
+	Next      string            `xml:"nextToken,omitempty"`
+}
+
+func (a *area) describeSnapshots(in *describeSnapshotsIn) (*describeSnapshotsOut, error) {
+	for _, id := range in.IDs {
+		if !validID("snap-", id) {
+			return nil, errorf("InvalidSnapshotID.Malformed", "Invalid id: \"%.100s\" (expecting \"snap-...\")", id)
+		}
+		if a.snapshot(id) == nil {
+			return nil, notFound(id)
+		}
+	}
+	if err := in.dry(); err != nil {
+		return nil, err
+	}
+	var all []snapshotXML
+	mine := func(who string) bool { return who == "self" || who == a.r.opt.AccountID }
+	for id := range a.snapshots.rows {
+		if (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) && (len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, mine)) &&
+			(len(in.RestorableBy) == 0 || slices.ContainsFunc(in.RestorableBy, mine)) {
+			all = append(all, a.snapshotXML(a.snapshot(id)))
+		}
+	}
+	all, err := choose(all, in.Filters, snapshotXML.attr)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, func(a, b snapshotXML) int {
+		return cmp.Or(strings.Compare(a.Started, b.Started), strings.Compare(a.ID, b.ID))
+	})
+	out := &describeSnapshotsOut{}
+	out.Snapshots.Items, out.Next, err = page(a.r, "DescribeSnapshots", in.paged, 5, len(in.IDs) > 0, all)
+	return out, err
+}
+
+type deleteSnapshotIn struct {
+	dryRun
+	ID string `q:"SnapshotId"`
+}
+
+func (a *area) deleteSnapshot(in *deleteSnapshotIn) (*done, error) {
+	if in.ID == "" {
+		return nil, missing("SnapshotId")
+	}
+	if !validID("snap-", in.ID) {
+		return nil, errorf("InvalidSnapshotID.Malformed", "Invalid id: \"%.100s\" (expecting \"snap-...\")", in.ID)
+	}
+	s := a.snapshot(in.ID)
+	if s == nil {
+		return nil, notFound(in.ID)
+	}
+	if user := a.usedBy(s.ID); user != "" {
+		return nil, errorf("InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", s.ID, user)
+	}
+	if err := in.dry(); err != nil {
+		return nil, err
+	}
+	return &done{Return: true}, a.removeSnapshot(s)
+}
+
+// usedBy returns the id of a registered image that needs the snapshot, or "".
+func (a *area) usedBy(snapshot string) string {
+	for id, i := range a.images.rows {
+		if i.State == imageAvailable && slices.ContainsFunc(i.Mappings, func(m mapping) bool { return m.EBS != nil && m.EBS.Snapshot == snapshot }) {
+			return id
+		}
+	}
+	return ""
+}
+
+// removeSnapshot forgets a snapshot first and gives up its blocks then, so that a kill in between leaves
+// blocks without an owner, which the next start sweeps, and never an owner without its blocks.
+func (a *area) removeSnapshot(s *snapshot) error {
+	if err := a.snapshots.drop(s.ID); err != nil {
+		return err
+	}
+	if err := s.finish(stateDeleted); err != nil {
+		return err
+	}
+	s.remove(a.r.blocks)
+	return nil
+}

@@ -1,0 +1,299 @@
+package region
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ingot/internal/machine"
+)
+
+const (
+	maxRunning  = 20       // instances of a region that are not terminated: each is a machine of its own here
+	maxUserData = 16 << 10 // bytes
+)
+
+type runInstancesIn struct {
+	dryRun
+	Image            string      `q:"ImageId"`
+	Type             string      `q:"InstanceType"`
+	Min              *int32      `q:"MinCount"`
+	Max              *int32      `q:"MaxCount"`
+	Key              string      `q:"KeyName"`
+	UserData         string      `q:"UserData"`
+	Token            string      `q:"ClientToken"`
+	Mappings         []mappingIn `q:"BlockDeviceMapping"`
+	Specs            []tagSpec   `q:"TagSpecification"`
+	ShutdownBehavior string      `q:"InstanceInitiatedShutdownBehavior"`
+	Subnet           string      `q:"SubnetId"`
+	Groups           []string    `q:"SecurityGroupId"`
+	GroupNames       []string    `q:"SecurityGroup"`
+	EbsOptimized     bool        `q:"EbsOptimized"` // Nitro types are, whatever is asked
+	Placement        struct {
+		Zone    string `q:"AvailabilityZone"`
+		Tenancy string `q:"Tenancy"`
+	} `q:"Placement"`
+	Monitoring struct {
+		Enabled bool `q:"Enabled"`
+	} `q:"Monitoring"`
+	Metadata struct {
+		Tokens   string `q:"HttpTokens"`
+		HopLimit int32  `q:"HttpPutResponseHopLimit"`
+		Endpoint string `q:"HttpEndpoint"`
+		IPv6     string `q:"HttpProtocolIpv6"`
+		Tags     string `q:"InstanceMetadataTags"`
+	} `q:"MetadataOptions"`
+}
+
+type runInstancesOut struct {
+	reply
+	reservationXML
+}
+
+// digest identifies the parameters, so that a client token used for others is noticed.
+func (in runInstancesIn) digest() string {
+	in.Token = ""
+	data, err := json.Marshal(in)
+	if err != nil {
+		panic(err) // there is nothing in it that JSON cannot write
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
+	if earlier, err := a.launched(in); err != nil || earlier != nil {
+		return earlier, err
+	}
+	img, err := a.registered(in.Image)
+	if err != nil {
+		return nil, err
+	}
+	t, err := in.check(a, img)
+	if err != nil {
+		return nil, err
+	}
+	mappings, err := a.mappings(in.Mappings, img.Mappings)
+	if err != nil {
+		return nil, err
+	}
+	userData, err := in.userData()
+	if err != nil {
+		return nil, err
+	}
+	tags, err := specTags(in.Specs, "instance", "volume", "network-interface")
+	if err != nil {
+		return nil, err
+	}
+	if len(mappings) != 1 || mappings[0].Device != img.RootDevice || mappings[0].EBS == nil {
+		return nil, errorf("Unsupported", "The requested configuration is currently not supported: the local region attaches the root volume alone")
+	}
+	if a.r.opt.Machines == nil {
+		return nil, errorf("Unsupported", "The requested configuration is currently not supported: this local region runs no machines")
+	}
+	if err := in.dry(); err != nil {
+		return nil, err
+	}
+	img.LastLaunch = a.r.opt.Now()
+	reservation := newID("r-")
+	var all []*instance
+	for n := range int(*in.Max) {
+		i := a.newInstance(in, img, t, mappings[0].EBS)
+		i.Reservation, i.LaunchIndex, i.Tags, i.Volume.Tags = reservation, n, maps.Clone(tags["instance"]), maps.Clone(tags["volume"])
+		if err := a.instances.put(i.ID, i); err != nil {
+			return nil, err
+		}
+		a.launch(i, t, userData)
+		all = append(all, i)
+	}
+	return &runInstancesOut{reservationXML: a.reservation(all...)}, nil
+}
+
+// launched returns what an earlier request with the same client token started, if any.
+func (a *area) launched(in *runInstancesIn) (*runInstancesOut, error) {
+	var all []*instance
+	for _, i := range a.instances.rows {
+		if in.Token == "" || i.Token != in.Token {
+			continue
+		}
+		if i.Request != in.digest() {
+			return nil, errorf("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
+		}
+		all = append(all, i)
+	}
+	if all == nil {
+		return nil, nil
+	}
+	slices.SortFunc(all, func(a, b *instance) int { return a.LaunchIndex - b.LaunchIndex })
+	return &runInstancesOut{reservationXML: a.reservation(all...)}, nil
+}
+
+// check validates a launch of an image.
+func (in *runInstancesIn) check(a *area, img *image) (t instanceType, err error) {
+	if in.Type == "" {
+		in.Type = "m1.small" // what RunInstances assumes; it is refused below, as it is in most of AWS's zones
+	}
+	switch {
+	case in.Min == nil:
+		return t, missing("MinCount")
+	case in.Max == nil:
+		return t, missing("MaxCount")
+	case *in.Min < 1 || *in.Max < *in.Min:
+		return t, errorf("InvalidParameterValue", "Invalid value '%d' for minCount or '%d' for maxCount", *in.Min, *in.Max)
+	case in.Key != "" && a.keyNamed(in.Key) == nil:
+		return t, errorf("InvalidKeyPair.NotFound", "The key pair '%.300s' does not exist", in.Key)
+	}
+	if t, err = lookupType(in.Type); err != nil {
+		return t, err
+	}
+	switch {
+	case img.Architecture != t.arch:
+		return t, errorf("InvalidParameterValue", "The architecture '%s' of the specified instance type does not match the architecture '%s' "+
+			"of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", t.arch, img.Architecture)
+	case img.Virtualization != "hvm":
+		return t, errorf("InvalidParameterCombination", "Virtualization type '%s' is not supported by the instance type '%s'", img.Virtualization, in.Type)
+	case !img.ENA:
+		return t, errorf("InvalidParameterCombination", "Enhanced networking with the Elastic Network Adapter (ENA) is required for the '%s' "+
+			"instance type. Ensure that you are using an AMI that is enabled for ENA.", in.Type)
+	}
+	active := 0
+	for _, i := range a.instances.rows {
+		if i.State != stateTerminated {
+			active++
+		}
+	}
+	if active+int(*in.Max) > maxRunning {
+		return t, errorf("InstanceLimitExceeded", "You have requested more instances (%d) than your current instance limit of %d allows "+
+			"for the local region.", active+int(*in.Max), maxRunning)
+	}
+	return t, in.checkOptions(a)
+}
+
+// checkOptions validates what a launch says about its surroundings, and fills in what it leaves open.
+func (in *runInstancesIn) checkOptions(a *area) error {
+	zones := a.zones()
+	if in.Placement.Zone == "" {
+		in.Placement.Zone = zones[0].Name
+		for _, z := range zones {
+			if in.Subnet == a.networkID("subnet-", z.Name) {
+				in.Placement.Zone = z.Name
+			}
+		}
+	}
+	if !slices.ContainsFunc(zones, func(z zoneXML) bool { return z.Name == in.Placement.Zone }) {
+		return errorf("InvalidParameterValue", "Invalid availability zone: [%.60s]", in.Placement.Zone)
+	}
+	if in.Subnet != "" && in.Subnet != a.networkID("subnet-", in.Placement.Zone) {
+		return errorf("InvalidSubnetID.NotFound", "The subnet ID '%.60s' does not exist", in.Subnet)
+	}
+	for _, g := range in.Groups {
+		if g != a.networkID("sg-", "") {
+			return errorf("InvalidGroup.NotFound", "The security group '%.60s' does not exist", g)
+		}
+	}
+	for _, g := range in.GroupNames {
+		if g != "default" {
+			return errorf("InvalidGroup.NotFound", "The security group '%.300s' does not exist in default VPC '%s'", g, a.networkID("vpc-", ""))
+		}
+	}
+	if h := in.Metadata.HopLimit; h < 0 || h > 64 {
+		return errorf("InvalidParameterValue", "Invalid value '%d' for HttpPutResponseHopLimit; expected 1 to 64", h)
+	}
+	for _, e := range []struct {
+		name, value string
+		valid       []string
+	}{
+		{"InstanceInitiatedShutdownBehavior", in.ShutdownBehavior, []string{"", "stop", "terminate"}},
+		{"Tenancy", in.Placement.Tenancy, []string{"", "default"}},
+		{"HttpTokens", in.Metadata.Tokens, []string{"", "optional", "required"}},
+		{"HttpEndpoint", in.Metadata.Endpoint, []string{"", "enabled"}},
+		{"HttpProtocolIpv6", in.Metadata.IPv6, []string{"", "disabled"}},
+		{"InstanceMetadataTags", in.Metadata.Tags, []string{"", "enabled", "disabled"}},
+	} {
+		if !slices.Contains(e.valid, e.value) {
+			return errorf("InvalidParameterValue", "Invalid value '%.60s' for %s; the local region has %s", e.value, e.name,
+				strings.Join(e.valid[1:], " and "))
+		}
+	}
+	return nil
+}
+
+func (in *runInstancesIn) userData() ([]byte, error) {
+	data, err := base64.StdEncoding.DecodeString(in.UserData)
+	if err != nil {
+		return nil, errorf("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data.")
+	}
+	if len(data) > maxUserData {
+		return nil, errorf("InvalidParameterValue", "User data is limited to %d bytes", maxUserData)
+	}
+	return data, nil
+}
+
+// newInstance makes an instance that is pending.
+func (a *area) newInstance(in *runInstancesIn, img *image, t instanceType, root *volumeSpec) *instance {
+	i := &instance{ID: a.instances.newID(), Image: img.ID, Type: in.Type, Architecture: t.arch, BootMode: img.BootMode, Firmware: "legacy-bios",
+		Key: in.Key, Zone: in.Placement.Zone, PublicIP: a.loopback(), State: statePending, Token: in.Token, Request: in.digest(),
+		Launched: a.r.opt.Now(), RootDevice: img.RootDevice, Volume: instanceVolume{ID: newID("vol-"), Spec: *root},
+		ShutdownBehavior: in.ShutdownBehavior,
+		Metadata: metadataOptions{State: "applied", Tokens: in.Metadata.Tokens, HopLimit: in.Metadata.HopLimit, Endpoint: "enabled",
+			IPv6: "disabled", Tags: in.Metadata.Tags}}
+	if t.arch == "arm64" || img.BootMode == "uefi" || img.BootMode == "uefi-preferred" {
+		i.Firmware = "uefi" // every type that is modelled here has both
+	}
+	if i.ShutdownBehavior == "" {
+		i.ShutdownBehavior = "stop"
+	}
+	m := &i.Metadata
+	if m.Tokens == "" {
+		m.Tokens = "optional"
+		if img.IMDS == "v2.0" {
+			m.Tokens = "required"
+		}
+	}
+	if m.HopLimit == 0 {
+		m.HopLimit = 1
+		if img.IMDS == "v2.0" {
+			m.HopLimit = 2
+		}
+	}
+	if m.Tags == "" {
+		m.Tags = "disabled"
+	}
+	i.PrivateIP = machine.GuestAddress // each instance has a network of its own, and the same address in it
+	var b [5]byte
+	rand.Read(b[:])
+	i.MAC = fmt.Sprintf("0a:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4])
+	return i
+}
+
+// loopback returns an address for a new instance, of its own within 127/8: a block of 65,536 for each region.
+func (a *area) loopback() string {
+	taken := map[string]bool{}
+	for _, i := range a.instances.rows {
+		taken[i.PublicIP] = true
+	}
+	second := byte(64 + slices.IndexFunc(awsRegions, func(r awsRegion) bool { return r.name == a.name }))
+	for {
+		var b [2]byte
+		rand.Read(b[:])
+		if ip := netip.AddrFrom4([4]byte{127, second, b[0], b[1]}).String(); b[1] > 0 && b[1] < 255 && !taken[ip] {
+			return ip
+		}
+	}
+}
+
+// privateName is the name that EC2 gives to a private address.
+func privateName(ip, region string) string {
+	domain := region + ".compute.internal"
+	if region == "us-east-1" {
+		domain = "ec2.internal"
+	}
+	return "ip-" + strings.ReplaceAll(ip, ".", "-") + "." + domain
+}

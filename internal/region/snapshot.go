@@ -1,0 +1,228 @@
+package region
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"ingot/internal/region/blocks"
+)
+
+// States of a snapshot.
+const (
+	statePending   = "pending"
+	stateCompleted = "completed"
+	stateError     = "error"
+	stateDeleted   = "deleted" // never written down: only an upload that is still under way sees it
+)
+
+const (
+	gib          = 1 << 30
+	recordSize   = 4 + len(blocks.Sum{}) // of a journal: a block's index, big endian, and its sum
+	maxVolumeGiB = 65536
+)
+
+// snapshot is an EBS snapshot. The area's lock guards it, save what mu guards; State changes under both.
+type snapshot struct {
+	ID, Description, Parent string
+	Lineage                 string // the oldest ancestor's id: snapshots of one lineage can be compared
+	Token, Request          string // the client token and the digest of the parameters it came with
+	VolumeSize              int64  // GiB
+	Encrypted               bool
+	KmsKey                  string
+	State                   string
+	Timeout                 time.Duration // without writes, after which a pending snapshot fails
+	Started                 time.Time
+	Tags                    map[string]string
+
+	mu        sync.Mutex
+	base      map[int32]blocks.Sum // what the parent has
+	own       map[int32]blocks.Sum // what was put
+	journal   *os.File             // of own: appended with each put
+	lastWrite time.Time
+	dir       string
+}
+
+func (s *snapshot) basePath() string    { return filepath.Join(s.dir, s.ID+".base") }
+func (s *snapshot) journalPath() string { return filepath.Join(s.dir, s.ID+".blocks") }
+
+// load reads the block lists of a snapshot from its files and holds the blocks.
+func (s *snapshot) load(a *area) (err error) {
+	s.dir = a.snapshots.dir
+	if s.base, err = readRecords(s.basePath()); err != nil {
+		return err
+	}
+	if s.own, err = readRecords(s.journalPath()); err != nil {
+		return err
+	}
+	for _, m := range []map[int32]blocks.Sum{s.base, s.own} {
+		for _, sum := range m {
+			a.r.blocks.Hold(sum)
+		}
+	}
+	if info, err := os.Stat(s.journalPath()); err == nil {
+		s.lastWrite = info.ModTime()
+	} else {
+		s.lastWrite = s.Started
+	}
+	return nil
+}
+
+// readRecords reads a block list. A file that is not there is an empty list; a last record that was cut
+// short by a killed server does not count.
+func readRecords(path string) (map[int32]blocks.Sum, error) {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	m := make(map[int32]blocks.Sum, len(data)/recordSize)
+	for r := range slices.Chunk(data, recordSize) {
+		if len(r) == recordSize {
+			m[int32(binary.BigEndian.Uint32(r))] = blocks.Sum(r[4:])
+		}
+	}
+	return m, nil
+}
+
+func record(index int32, sum blocks.Sum) []byte {
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, recordSize), uint32(index)), sum[:]...)
+}
+
+// inherit gives a new snapshot what its parent shows.
+func (s *snapshot) inherit(a *area, parent *snapshot) error {
+	s.base = parent.view()
+	var data []byte
+	for _, index := range slices.Sorted(maps.Keys(s.base)) {
+		data = append(data, record(index, s.base[index])...)
+		a.r.blocks.Hold(s.base[index])
+	}
+	return os.WriteFile(s.basePath(), data, 0o644)
+}
+
+// view returns the blocks that a reader of the snapshot sees.
+func (s *snapshot) view() map[int32]blocks.Sum {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := make(map[int32]blocks.Sum, len(s.base)+len(s.own))
+	maps.Copy(v, s.base)
+	maps.Copy(v, s.own)
+	return v
+}
+
+// blockCount is how many blocks the volume has room for.
+func (s *snapshot) blockCount() int64 { return s.VolumeSize * (gib / blocks.Size) }
+
+var errNotPending = errors.New("the snapshot is not pending")
+
+// put records that a block, which the store has been given, is part of the snapshot.
+func (s *snapshot) put(store *blocks.Store, index int32, sum blocks.Sum, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.State != statePending {
+		store.Drop(sum)
+		return errNotPending
+	}
+	if s.journal == nil {
+		f, err := openJournal(s.journalPath())
+		if err != nil {
+			store.Drop(sum)
+			return err
+		}
+		s.journal = f
+	}
+	if _, err := s.journal.Write(record(index, sum)); err != nil {
+		store.Drop(sum)
+		return fmt.Errorf("recording block %d of %s: %w", index, s.ID, err)
+	}
+	if old, ok := s.own[index]; ok {
+		store.Drop(old)
+	}
+	s.own[index], s.lastWrite = sum, now
+	return nil
+}
+
+// openJournal opens a journal for appending, without the part of a record that a killed server left.
+func openJournal(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil {
+		err = f.Truncate(info.Size() - info.Size()%int64(recordSize))
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// finish ends the uploading: no block is taken from here on.
+func (s *snapshot) finish(state string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.State = state
+	return s.closeJournal()
+}
+
+func (s *snapshot) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closeJournal()
+}
+
+func (s *snapshot) closeJournal() error {
+	if s.journal == nil {
+		return nil
+	}
+	err := s.journal.Close()
+	s.journal = nil
+	return err
+}
+
+// remove deletes the block lists and gives up the blocks.
+func (s *snapshot) remove(store *blocks.Store) {
+	for _, m := range []map[int32]blocks.Sum{s.base, s.own} {
+		for _, sum := range m {
+			store.Drop(sum)
+		}
+	}
+	os.Remove(s.basePath()) // a leftover is harmless: no other snapshot will have this id
+	os.Remove(s.journalPath())
+}
+
+func (s *snapshot) lost(missing map[blocks.Sum]bool) bool {
+	for _, m := range []map[int32]blocks.Sum{s.base, s.own} {
+		for _, sum := range m {
+			if missing[sum] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// snapshot returns a snapshot by id, or nil. One whose upload has stalled for longer than its time limit is
+// failed here: nothing can see it before somebody asks for it.
+func (a *area) snapshot(id string) *snapshot {
+	s := a.snapshots.rows[id]
+	if s == nil || s.State != statePending {
+		return s
+	}
+	s.mu.Lock()
+	stalled := a.r.opt.Now().Sub(s.lastWrite) > s.Timeout
+	s.mu.Unlock()
+	if stalled {
+		if err := errors.Join(s.finish(stateError), a.snapshots.put(id, s)); err != nil {
+			a.r.opt.Log.Error("failing a stalled snapshot", "snapshot", id, "error", err)
+		}
+	}
+	return s
+}
