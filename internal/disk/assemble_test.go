@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,15 +28,17 @@ type files map[string][]byte
 var date = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 
 func (f files) Walk(_ context.Context, fn func(tree.Entry) error) error {
-	for _, e := range []tree.Entry{
-		{Path: ".", Mode: 0o40755},
-		{Path: "etc", Mode: 0o40755},
-		{Path: "etc/passwd", Mode: 0o100644},
-		{Path: "usr", Mode: 0o40755},
-		{Path: "usr/blob", Mode: 0o100600},
-	} {
-		e.MTime, e.Size = date, int64(len(f[e.Path]))
-		if err := fn(e); err != nil {
+	entries := map[string]tree.Entry{}
+	for name, data := range f {
+		entries[name] = tree.Entry{Path: name, Mode: 0o100644, MTime: date, Size: int64(len(data))}
+		for name != "." {
+			name = filepath.Dir(name)
+			entries[name] = tree.Entry{Path: name, Mode: 0o40755, MTime: date}
+		}
+	}
+	order := func(name string) string { return strings.ReplaceAll(strings.TrimPrefix(name, "."), "/", "\x00") }
+	for _, name := range slices.SortedFunc(maps.Keys(entries), func(a, b string) int { return strings.Compare(order(a), order(b)) }) {
+		if err := fn(entries[name]); err != nil {
 			return err
 		}
 	}
@@ -180,7 +184,7 @@ func noisyToo(t *testing.T, path string, m *Map, s Spec) {
 func TestAssembledImageIsItsMap(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	var maps []*Map
+	var blocks []*Map
 	var sums [][32]byte
 	for i := range 2 {
 		path := filepath.Join(dir, fmt.Sprint(i))
@@ -204,9 +208,9 @@ func TestAssembledImageIsItsMap(t *testing.T) {
 		if n := allocated(t, path); n > m.Bytes() {
 			t.Errorf("the file takes %d bytes, and its map %d", n, m.Bytes())
 		}
-		maps, sums = append(maps, m), append(sums, raw)
+		blocks, sums = append(blocks, m), append(sums, raw)
 	}
-	if d := cmp.Diff(maps[0], maps[1]); d != "" || sums[0] != sums[1] {
+	if d := cmp.Diff(blocks[0], blocks[1]); d != "" || sums[0] != sums[1] {
 		t.Errorf("the same disk again differs:\n%s", d)
 	}
 	other := spec(recipe.TableGPT, recipe.Both)
@@ -215,7 +219,7 @@ func TestAssembledImageIsItsMap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Digest() == maps[0].Digest() {
+	if m.Digest() == blocks[0].Digest() {
 		t.Error("another identity gives the same disk")
 	}
 }
