@@ -133,7 +133,7 @@ func (d *differ) differs(path string, aspect Aspect, a, b string) {
 }
 
 func (d *differ) compare(ctx context.Context, left, right map[string]Entry) error {
-	work, ctx := errgroup.WithContext(ctx)
+	work, workCtx := errgroup.WithContext(ctx)
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for _, path := range slices.SortedFunc(maps.Keys(left), comparePaths) {
 		x := left[path]
@@ -142,8 +142,8 @@ func (d *differ) compare(ctx context.Context, left, right map[string]Entry) erro
 			d.differs(path, Presence, kind(x.Mode), "")
 			continue
 		}
-		if ctx.Err() == nil && d.metadata(x, y) {
-			work.Go(func() error { return d.content(ctx, x) })
+		if workCtx.Err() == nil && d.metadata(x, y) {
+			work.Go(func() error { return d.content(workCtx, x) })
 		}
 	}
 	for path, y := range right {
