@@ -41,8 +41,11 @@ func Install(ctx context.Context, device string, image io.ReaderAt, m *Map, o In
 	// With O_EXCL the kernel refuses a device that is mounted or claimed by anything, and nobody can claim
 	// it as long as it is open.
 	f, err := os.OpenFile(device, os.O_RDWR|unix.O_EXCL, 0)
-	if errors.Is(err, unix.EBUSY) {
+	switch {
+	case errors.Is(err, unix.EBUSY):
 		err = fault.New(fault.Exists, err, "something in the kernel uses the device; see lsblk")
+	case errors.Is(err, os.ErrPermission):
+		err = fault.New(fault.Host, err, "writing to a device takes root, or membership in the group that owns it")
 	}
 	if err != nil {
 		return fmt.Errorf("installing: %w", err)

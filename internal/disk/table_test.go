@@ -123,6 +123,31 @@ func TestMBRIsValidForOtherTools(t *testing.T) {
 	}
 }
 
+// TestRootPartitionGrows does what growpart does at the first boot from a larger volume.
+func TestRootPartitionGrows(t *testing.T) {
+	t.Parallel()
+	for _, table := range []*Table{cloudTable(), {Format: recipe.TableMBR, Signature: 1, Partitions: []Partition{
+		{Number: 1, Kind: kindLinux, Range: Range{mib, gib - mib}}}}} {
+		f := tableFile(t, table, gib)
+		if err := f.Truncate(5 * gib); err != nil {
+			t.Fatal(err)
+		}
+		grow := exec.Command(tool(t, "sfdisk"), "-q", "--no-reread", "--force", "-N", "1", f.Name())
+		grow.Stdin = strings.NewReader(", +\n")
+		if out, err := grow.CombinedOutput(); err != nil {
+			t.Fatalf("sfdisk: %v\n%s", err, out)
+		}
+		got, err := ReadTable(f, 5*gib)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root, before := got.Partitions[0], table.Partitions[len(table.Partitions)-1]
+		if root.Off != before.Off || root.GUID != before.GUID || root.End() < 5*gib-2*mib {
+			t.Errorf("%s: the root partition is %+v, and was %+v", table.Format, root, before)
+		}
+	}
+}
+
 func TestReadTable(t *testing.T) {
 	t.Parallel()
 	f := tableFile(t, cloudTable(), gib)
