@@ -54,7 +54,7 @@ func (i Instance) complete() Instance {
 	i.Subnet = cmp.Or(i.Subnet, "169.0.0.0/8")
 	i.KeyName = cmp.Or(i.KeyName, "ingot")
 	i.RootDevice = cmp.Or(i.RootDevice, "/dev/xvda")
-	i.Hostname = cmp.Or(i.Hostname, i.privateName())
+	i.Hostname = cmp.Or(i.Hostname, i.PrivateName())
 	i.Reservation = cmp.Or(i.Reservation, i.derive("r-"))
 	if len(i.SecurityGrps) == 0 {
 		i.SecurityGrps = []string{"default"}
@@ -68,14 +68,14 @@ func (i Instance) derive(prefix string) string {
 	return fmt.Sprintf("%s0%x", prefix, sha256.Sum256([]byte(prefix+i.ID)))[:len(prefix)+17]
 }
 
-// privateName is the name that a VPC's resolver gives an address.
-func (i Instance) privateName() string {
+// PrivateName is the name that a VPC's resolver gives LocalIPv4, and the default of Hostname.
+func (i Instance) PrivateName() string {
 	addr, err := netip.ParseAddr(i.LocalIPv4)
 	if err != nil {
 		return ""
 	}
 	name := "ip-" + strings.ReplaceAll(addr.String(), ".", "-")
-	if i.Region == "us-east-1" {
+	if i.Region == "us-east-1" || i.Region == "" {
 		return name + ".ec2.internal"
 	}
 	return name + "." + i.Region + ".compute.internal"
