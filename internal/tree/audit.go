@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -153,6 +154,7 @@ func (r *rule) covers(e Entry) bool {
 	if r.base != nil && !r.base[path.Base(e.Path)] {
 		return false
 	}
-	is := func(g Glob) bool { return g.Match(e.Path) }
+	parts := strings.Split(e.Path, "/")
+	is := func(g Glob) bool { return match(g, parts) }
 	return slices.ContainsFunc(r.paths, is) && !slices.ContainsFunc(r.except, is)
 }

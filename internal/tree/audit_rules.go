@@ -156,10 +156,11 @@ func contains(expression string) func(detail string) func(*file) (string, error)
 	}
 }
 
-// A private key is a header at the start of a line (indented, in YAML), and something of a key below it:
-// programs that deal with keys have the headers alone.
+// A private key is a whole block, from its first line to its last, of nothing but headers and base64, perhaps
+// indented as in YAML. Programs that deal with keys have the header alone, and their manuals have dots in between.
 var (
-	pemKey   = regexp.MustCompile(`(?m)^[ \t]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*\n(?:[ \t]*[A-Za-z-]+: .*\n)*\s*[A-Za-z0-9+/=]{16,}`)
+	pemKey = regexp.MustCompile(`(?m)^[ \t]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----\s*\n` +
+		`(?:[ \t]*[A-Za-z-]+: .*\n)*\s*(?:[ \t]*[A-Za-z0-9+/=]+[ \t\r]*\n)+[ \t]*-----END `)
 	puttyKey = regexp.MustCompile(`^PuTTY-User-Key-File-\d: `)
 )
 

@@ -37,7 +37,7 @@ func TestAudit(t *testing.T) {
 		{"PKCS 8", "etc/ssl/private/ssl-cert-snakeoil.key", plain(strings.ReplaceAll(pem, "RSA ", "")), "refuse private-key"},
 		{"OpenSSH", "home/admin/.ssh/id_ed25519", plain(openssh), "refuse private-key"},
 		{"PuTTY", "srv/key.ppk", plain(putty), "refuse private-key"},
-		{"PGP", "srv/key.asc", plain("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQOYBGPq0jsBCADHQqPZ\n"), "refuse private-key"},
+		{"PGP", "srv/key.asc", plain("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQOYBGPq0jsBCADHQqPZ\n=abcd\n-----END PGP PRIVATE KEY BLOCK-----\n"), "refuse private-key"},
 		{"in YAML", "etc/app.yaml", plain("key: |\n" + "  " + strings.ReplaceAll(pem, "\n", "\n  ")), "refuse private-key"},
 		{"after a certificate", "etc/x.pem", plain("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n" + pem), "refuse private-key"},
 		{"a package's example", "usr/share/doc/cloud-init/examples/keys.txt", plain(pem), "warn private-key"},
@@ -45,6 +45,7 @@ func TestAudit(t *testing.T) {
 		{"tests of a user", "home/admin/tests/key.pem", plain(pem), "refuse private-key"},
 		{"a program's strings", "usr/bin/openssl", plain("\x7fELF" + pem), ""},
 		{"a header alone", "usr/share/perl5/Key.pm", plain("print \"-----BEGIN RSA PRIVATE KEY-----\\n\";\n# -----BEGIN RSA PRIVATE KEY-----\n"), ""},
+		{"a manual's example", "usr/lib/python3/dist-packages/cloudinit/config/cc_ssh.py", plain(strings.Replace(pem, "\n-----END", "\n...\n-----END", 1)), ""},
 		{"a certificate", "etc/ssl/certs/ca.pem", plain("-----BEGIN CERTIFICATE-----\nMIIBMIIBMIIBMIIBMIIBMIIBMIIBMIIBMIIB\n"), ""},
 		{"too big for a key", "var/lib/blob", plain(pem + strings.Repeat("x", maxKeyFile)), ""},
 

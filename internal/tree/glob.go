@@ -41,6 +41,12 @@ func match(g Glob, parts []string) bool {
 		if i >= len(parts) {
 			return false
 		}
+		if part == parts[i] {
+			continue
+		}
+		if !strings.ContainsAny(part, `*?[\`) { // the usual case, and most of the time that matching takes
+			return false
+		}
 		if ok, err := path.Match(part, parts[i]); err != nil || !ok {
 			return false
 		}
