@@ -22,7 +22,7 @@ const maxDepth = 2048
 
 // dir is a Source over a directory of the host.
 type dir struct {
-	root *os.File // closed by its finalizer, as a Source has no end
+	root *os.File
 }
 
 // Dir returns the tree below the host directory root. It never follows a symbolic link below root, and
@@ -31,6 +31,9 @@ type dir struct {
 //
 // Of the extended attributes it reports security.*, user.*, trusted.* (which only root sees) and
 // system.posix_acl_*; a filesystem without them is a tree without them. Files read with Open are *os.File.
+//
+// The Source keeps root open until it is garbage. One that cannot wait, as root is to be unmounted, closes it: it is
+// an io.Closer.
 func Dir(root string) (Source, error) {
 	f, err := os.OpenFile(root, unix.O_DIRECTORY|os.O_RDONLY, 0)
 	if err != nil {
@@ -38,6 +41,9 @@ func Dir(root string) (Source, error) {
 	}
 	return &dir{root: f}, nil
 }
+
+// Close closes the root; what Open returned stays open.
+func (d *dir) Close() error { return d.root.Close() }
 
 func (d *dir) Walk(ctx context.Context, fn func(Entry) error) error {
 	fd, err := unix.Openat(int(d.root.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -1,5 +1,7 @@
 package ext4
 
+import "slices"
+
 // An extent tree (ifork.rst, "Extent Tree"): nodes of twelve-byte records after a twelve-byte header. The root is in
 // the inode and has four records; other nodes fill a block but for a checksum in its last four bytes.
 const (
@@ -39,9 +41,10 @@ func extentNodes(n int) int64 {
 	return nodes
 }
 
-// extentTree returns the inode's part of the tree, and calls put for every other node, for which it uses up the
+// extentTree returns the inode's part of the tree, and calls put for every other node, for which it uses the
 // blocks of at. seed starts the nodes' checksums, and is not looked at without csum.
 func extentTree(list []extent, at []span, csum bool, seed uint32, put func(block int64, data []byte) error) ([]byte, error) {
+	at = slices.Clone(at)
 	next := func() int64 {
 		b := at[0].start
 		if at[0] = (span{b + 1, at[0].n - 1}); at[0].n == 0 {

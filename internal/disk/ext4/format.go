@@ -46,7 +46,7 @@ const (
 	incompatMetaBG     = 0x10
 	incompatExtents    = 0x40
 	incompat64bit      = 0x80
-	incompatMMP        = 0x100
+	incompatMMP        = 0x100 // a block that guards against two mounts at once
 	incompatFlexBG     = 0x200
 	incompatEAInode    = 0x400
 	incompatCsumSeed   = 0x2000

@@ -70,11 +70,15 @@ func setBits(b []byte, start, n int64) {
 	}
 }
 
-func countBits(b []byte) (n int64) {
-	for _, v := range b {
-		n += int64(bits.OnesCount8(v))
+// countBits counts the bits that are set among the first n.
+func countBits(b []byte, n int64) (set int64) {
+	for _, v := range b[:n/8] {
+		set += int64(bits.OnesCount8(v))
 	}
-	return n
+	if n%8 != 0 {
+		set += int64(bits.OnesCount8(b[n/8] & (1<<(n%8) - 1)))
+	}
+	return set
 }
 
 // groupUse returns the descriptor of group i and its two bitmaps, nil where the descriptor says that they are
@@ -100,7 +104,7 @@ func (l *placed) groupUse(i int64, dirs int64) (d *group, blockMap, inodeMap []b
 		}
 		mark(f.start, f.end())
 	}
-	d.freeBlocks = size - countBits(blockMap)
+	d.freeBlocks = size - countBits(blockMap, size)
 	setBits(blockMap, size, blocksPerGroup-size) // beyond the end
 	if plain && i < l.groups-1 {
 		d.flags |= groupBlockUninit

@@ -99,7 +99,7 @@ func (o *Options) check() error {
 func (p *plan) all() []*node { return append([]*node{p.root, p.lost}, p.nodes...) }
 
 func (p *plan) addLostFound() {
-	p.lost = &node{path: "lost+found", ino: lostFoundIno, links: 2, mode: modeDir | 0o700, mtime: p.o.Date, dir: &directory{parent: p.root}}
+	p.lost = &node{path: lostFound, ino: lostFoundIno, links: 2, mode: modeDir | 0o700, mtime: p.o.Date, dir: &directory{parent: p.root}}
 	p.root.links++
 	names := p.root.dir.children
 	i := 0
@@ -137,6 +137,8 @@ func (r *reading) add(e tree.Entry) error {
 		return errors.New("the tree names it before its directory")
 	case base == "" || base == "." || base == ".." || strings.ContainsRune(base, 0):
 		return errors.New("not the name of a file")
+	case e.Path == lostFound && e.Mode&modeType != modeDir:
+		return errors.New("ext4 needs this name for a directory")
 	case len(base) > maxNameLen:
 		return fmt.Errorf("its name has %d bytes, ext4 has room for %d", len(base), maxNameLen)
 	}
@@ -171,18 +173,22 @@ func (r *reading) addRoot(e tree.Entry) error {
 	return nil
 }
 
+// lostFound is where e2fsck puts files that have lost their names.
+const lostFound = "lost+found"
+
 // number gives a new node its inode number.
 func (r *reading) number(n, parent *node, e tree.Entry) {
 	if n.dir != nil {
 		n.dir.parent = parent
 		parent.links++
 		r.dirs[e.Path] = n
-		if e.Path == "lost+found" {
-			n.ino, r.lost = lostFoundIno, n
-			return
-		}
-	} else if e.Inode != 0 {
+	}
+	if e.Inode != 0 {
 		r.links[e.Inode] = n
+	}
+	if e.Path == lostFound {
+		n.ino, r.lost = lostFoundIno, n
+		return
 	}
 	n.ino = uint32(firstFreeIno + len(r.nodes))
 	r.nodes = append(r.nodes, n)
