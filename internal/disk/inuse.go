@@ -28,7 +28,7 @@ func (k kernel) unused(device string) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFBLK {
 		return fault.New(fault.Input, errors.New("it is not a block device"), "a disk image is made by ingot build; install is for devices such as /dev/nvme1n1")
 	}
-	return k.unusedNumber(fmt.Sprintf("%d:%d", unix.Major(uint64(st.Rdev)), unix.Minor(uint64(st.Rdev))))
+	return k.unusedNumber(fmt.Sprintf("%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev)))
 }
 
 // unusedNumber is unused for a block device's number, major:minor.
