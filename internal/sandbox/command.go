@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,11 +96,29 @@ func (s *Sandbox) Run(ctx context.Context, c Command) error {
 }
 
 func (s *Sandbox) request(c *Command) *request {
-	r := &request{Args: c.Args, Env: append(s.env[:len(s.env):len(s.env)], c.Env...), Dir: c.Dir, UID: c.UID, GID: c.GID}
+	r := &request{Args: c.Args, Env: environment(s.env, c.Env), Dir: c.Dir, UID: c.UID, GID: c.GID}
 	if r.Dir == "" {
 		r.Dir = "/"
 	}
 	return r
+}
+
+// environment joins two environments. Of two values of one variable the later counts; programs do not agree on
+// what they make of both.
+func environment(a, b []string) []string {
+	all := append(slices.Clone(a), b...)
+	last := make(map[string]int, len(all))
+	for i, v := range all {
+		name, _, _ := strings.Cut(v, "=")
+		last[name] = i
+	}
+	kept := all[:0]
+	for i, v := range all {
+		if name, _, _ := strings.Cut(v, "="); last[name] == i {
+			kept = append(kept, v)
+		}
+	}
+	return kept
 }
 
 // acquire returns an idle lane, or a new one.
@@ -139,17 +158,13 @@ func (s *Sandbox) acquire(ctx context.Context) (*conn, error) {
 
 // renewPolicy places the policy against service starts in a tree that was not ready for it at Open.
 func (s *Sandbox) renewPolicy() error {
+	s.scaffold.mu.Lock()
+	defer s.scaffold.mu.Unlock()
 	placed, err := s.placePolicy()
 	if err != nil || !placed {
 		return err
 	}
-	m := &s.scaffold.made[len(s.scaffold.made)-1]
-	st, err := m.stat(s.scaffold.root)
-	if err != nil {
-		return err
-	}
-	m.Inode, m.CTime = st.Ino, ctime(st)
-	return s.orders.send(order{Made: m})
+	return s.orders.send(order{Made: &s.scaffold.made[len(s.scaffold.made)-1]})
 }
 
 func (s *Sandbox) release(lane *conn) {

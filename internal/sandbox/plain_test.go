@@ -5,18 +5,16 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // Where the machine refuses user namespaces, even to root, the sandbox rests on capabilities.
 func TestWithoutUserNamespace(t *testing.T) {
 	root := t.TempDir()
-	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	scaffold, err := openScaffold(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Sandbox{root: root, said: &tail{}, scaffold: scaffold{root: fd}, open: make(map[*conn]bool)}
+	s := newSandbox(root, scaffold)
 	defer s.Close()
 	binary, err := os.Executable()
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,7 +69,7 @@ type Sandbox struct {
 
 	mu       sync.Mutex // orders to the first process, and all below
 	orders   *conn
-	scaffold scaffold
+	scaffold *scaffold
 	policy   bool // a policy-rc.d is in place
 	idle     []*conn
 	open     map[*conn]bool
@@ -96,12 +97,12 @@ func open(ctx context.Context, c Config) (*Sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	scaffold, err := openScaffold(root)
 	if err != nil {
 		return nil, err
 	}
-	s := &Sandbox{root: root, env: append(baseEnv[:len(baseEnv):len(baseEnv)], c.Env...), said: &tail{},
-		scaffold: scaffold{root: fd}, open: make(map[*conn]bool)}
+	s := newSandbox(root, scaffold)
+	s.env = append(slices.Clone(baseEnv), c.Env...)
 	err = s.start(ctx, c)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -109,12 +110,15 @@ func open(ctx context.Context, c Config) (*Sandbox, error) {
 	return s, nil
 }
 
+func newSandbox(root string, scaffold *scaffold) *Sandbox {
+	return &Sandbox{root: root, scaffold: scaffold, said: &tail{}, open: make(map[*conn]bool)}
+}
+
 func (s *Sandbox) start(ctx context.Context, c Config) error {
 	set, err := s.prepare(c)
-	if err := errors.Join(err, s.scaffold.seal()); err != nil {
+	if err != nil {
 		return err
 	}
-	set.Made = s.scaffold.made
 	err = s.boot(ctx, set, true)
 	var refused *refusedError
 	if errors.As(err, &refused) {
@@ -127,19 +131,17 @@ func (s *Sandbox) start(ctx context.Context, c Config) error {
 
 // prepare makes what the tree lacks, and describes the sandbox to its first process.
 func (s *Sandbox) prepare(c Config) (*setup, error) {
-	set := &setup{Root: s.root, Network: c.Network, Hostname: c.Hostname}
+	s.scaffold.mu.Lock()
+	defer s.scaffold.mu.Unlock()
+	set := &setup{Root: s.root, Device: s.scaffold.id[0], Inode: s.scaffold.id[1], Network: c.Network, Hostname: c.Hostname}
 	if set.Hostname == "" {
 		set.Hostname = "localhost"
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(s.scaffold.root, &st); err != nil {
-		return nil, err
-	}
-	set.Device, set.Inode = st.Dev, st.Ino
 	for _, d := range []struct {
 		name string
 		mode uint32
 	}{{"proc", 0o555}, {"sys", 0o555}, {"dev", 0o755}, {"run", 0o755}, {"tmp", 0o1777}} {
+		var st unix.Stat_t
 		if err := unix.Fstatat(s.scaffold.root, d.name, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return nil, fault.Newf(fault.Input, "/%s in the tree is not a directory", d.name)
 		}
@@ -174,23 +176,27 @@ func (s *Sandbox) prepare(c Config) (*setup, error) {
 			}
 		}
 	}
-	if ours, err := s.scaffold.holds(policyRC, policyText); err != nil {
+	if s.scaffold.built(policyRC) { // for another sandbox on this tree
+		s.policy = true
+	} else if ours, err := s.scaffold.holds(policyRC, policyText); err != nil {
 		return nil, err
 	} else if ours { // a sandbox on this tree ended with the machine
 		s.policy = true
-		s.scaffold.made = append(s.scaffold.made, made{Path: policyRC})
+		if err := s.scaffold.record(policyRC); err != nil {
+			return nil, err
+		}
 	} else if set.Policy = s.exists(policyRC); set.Policy {
 		s.policy = true
 	} else if _, err := s.placePolicy(); err != nil {
 		return nil, err
 	}
+	set.Made = slices.Clone(s.scaffold.made)
 	return set, nil
 }
 
 // exists reports whether the tree has something of that name, if only a symbolic link.
 func (s *Sandbox) exists(name string) bool {
-	m := made{Path: name}
-	_, err := m.stat(s.scaffold.root)
+	_, _, err := (&made{Path: name}).stat(s.scaffold.root)
 	return err == nil
 }
 
@@ -274,6 +280,9 @@ func (s *Sandbox) converse(ctx context.Context, c *conn, say func() error) error
 	return nil
 }
 
+// Root returns the directory that is the tree.
+func (s *Sandbox) Root() string { return s.root }
+
 // Close kills everything inside, waits for it to be gone, and removes what Open made in the tree.
 func (s *Sandbox) Close() error {
 	s.mu.Lock()
@@ -291,7 +300,7 @@ func (s *Sandbox) Close() error {
 		errs = append(errs, s.waitInit())
 		s.orders.Close()
 	}
-	errs = append(errs, s.scaffold.remove(), unix.Close(s.scaffold.root))
+	errs = append(errs, s.scaffold.close())
 	return errors.Join(errs...)
 }
 

@@ -305,6 +305,23 @@ func TestDaemonsDie(t *testing.T) {
 	b.want("for p in /proc/[0-9]*; do [ $p = /proc/$$ ] || echo $p; done", "/proc/1")
 }
 
+// Two sandboxes on one tree do not take each other's mount points away.
+func TestTwoOnOneTree(t *testing.T) {
+	root := newTree(t)
+	before := names(t, root)
+	bind := []sandbox.Bind{{Source: "/etc", Target: "/var/first"}}
+	offline := open(t, sandbox.Config{Root: root, Binds: bind})
+	bind = []sandbox.Bind{{Source: "/etc", Target: "/var/second"}}
+	online := open(t, sandbox.Config{Root: root, Network: true, Env: []string{"TERM=vt100"}, Binds: bind})
+	online.want("echo $TERM; /usr/sbin/policy-rc.d; echo $?", "vt100\n101")
+	must(t, online.Close())
+	offline.want("/usr/sbin/policy-rc.d; echo $?; ls /dev/null", "101\n/dev/null")
+	must(t, offline.Close())
+	if after := names(t, root); !slices.Equal(before, after) {
+		t.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	b := open(t, sandbox.Config{})
 	var wg sync.WaitGroup
