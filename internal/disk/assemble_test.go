@@ -60,7 +60,7 @@ func images() (boot, core []byte) {
 func spec(table string, firmware recipe.Firmware) Spec {
 	boot, core := images()
 	// The disk is small, because noise is not sparse.
-	return Spec{Identity: IDs("seed"), Size: 160 * mib, Table: table, Firmware: firmware, Arch: "x86_64", RootLabel: "root", Date: date,
+	return Spec{Identity: IDs("seed"), Size: 64 * mib, ESPSize: 34 * mib, Table: table, Firmware: firmware, Arch: "x86_64", RootLabel: "root", Date: date,
 		Root:      files{"etc/passwd": []byte("root:x:0:0::/root:/bin/sh\n"), "usr/blob": noise(make([]byte, 5*mib), 4)},
 		BootImage: boot, CoreImage: core, ESP: []ESPFile{{Path: "EFI/BOOT/BOOTX64.EFI", Data: noise(make([]byte, mib), 5)}}}
 }
@@ -238,7 +238,7 @@ func TestAssembleRefuses(t *testing.T) {
 		hint string
 	}{
 		{"too small for its files", with(func(s *Spec) { s.Size, s.Firmware = 8*mib, "" }), fault.Space, "1GiB"},
-		{"too small for its partitions", with(func(s *Spec) { s.Size = 60 * mib }), fault.Space, "1GiB"},
+		{"too small for its partitions", with(func(s *Spec) { s.Size = 30 * mib }), fault.Space, "1GiB"},
 		{"ESP too small", with(func(s *Spec) { s.ESPSize = 5 * mib; s.ESP[0].Data = make([]byte, 6*mib) }), fault.Space, "partition"},
 		{"no MiB", with(func(s *Spec) { s.Size = gib + 512 }), fault.Input, "MiB"},
 		{"no table", with(func(s *Spec) { s.Table = "bsd" }), fault.Input, ""},

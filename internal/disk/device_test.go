@@ -18,11 +18,11 @@ import (
 func imageFor(t testing.TB, format string) (*os.File, *Map) {
 	t.Helper()
 	table := &Table{Format: format, GUID: IDs("x").DiskGUID, Signature: 7, Partitions: []Partition{
-		{Number: 1, Type: typeLinux, Kind: kindLinux, GUID: IDs("x").RootGUID, Range: Range{mib, 30 * mib}}}}
-	const size = 32 * mib
+		{Number: 1, Type: typeLinux, Kind: kindLinux, GUID: IDs("x").RootGUID, Range: Range{mib, 10 * mib}}}}
+	const size = 12 * mib
 	f := tableFile(t, table, size)
 	ranges := []Range{{0, 1}, {size - 1, 1}}
-	for i, off := range []int64{440 - 100, 2 * mib, 30 * mib} {
+	for i, off := range []int64{440 - 100, 2 * mib, 10 * mib} {
 		p := noise(make([]byte, 100), byte(i))
 		if err := writeAt(f, p, off); err != nil {
 			t.Fatal(err)
@@ -58,10 +58,10 @@ func TestInstall(t *testing.T) {
 		name, format string
 		size         int64
 	}{
-		{"GPT, same size", recipe.TableGPT, 32 * mib},
-		{"GPT, larger", recipe.TableGPT, 50*mib + 512},
-		{"GPT, barely larger", recipe.TableGPT, 32*mib + 512},
-		{"MBR, larger", recipe.TableMBR, 50 * mib},
+		{"GPT, same size", recipe.TableGPT, 12 * mib},
+		{"GPT, larger", recipe.TableGPT, 20*mib + 512},
+		{"GPT, barely larger", recipe.TableGPT, 12*mib + 512},
+		{"MBR, larger", recipe.TableMBR, 20 * mib},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -85,20 +85,20 @@ func TestInstall(t *testing.T) {
 			if out := output(t, "sfdisk", "--verify", device.Name()); !strings.Contains(out, "No errors detected") {
 				t.Errorf("sfdisk --verify:\n%s", out)
 			}
-			// Block 4 and the start of block 60 mean something; between them is what the device held before.
-			got, original := make([]byte, 32*mib), make([]byte, 32*mib)
+			// Block 4 and the start of block 20 mean something; between them is what the device held before.
+			got, original := make([]byte, 12*mib), make([]byte, 12*mib)
 			for _, err := range []error{readAt(device, got), readAt(image, original)} {
 				if err != nil {
 					t.Fatal(err)
 				}
 			}
-			before := noise(make([]byte, 32*mib), 9)
-			for _, r := range []Range{{340, 100}, {2 * mib, BlockSize}, {30 * mib, BlockSize}} {
+			before := noise(make([]byte, 12*mib), 9)
+			for _, r := range []Range{{340, 100}, {2 * mib, BlockSize}, {10 * mib, BlockSize}} {
 				if !bytes.Equal(got[r.Off:r.End()], original[r.Off:r.End()]) {
 					t.Errorf("bytes %d to %d are not the image's", r.Off, r.End())
 				}
 			}
-			if r := (Range{2*mib + BlockSize, 27 * mib}); !bytes.Equal(got[r.Off:r.End()], before[r.Off:r.End()]) {
+			if r := (Range{2*mib + BlockSize, 7 * mib}); !bytes.Equal(got[r.Off:r.End()], before[r.Off:r.End()]) {
 				t.Error("blocks outside the map were written")
 			}
 		})
@@ -111,7 +111,7 @@ func TestInstallRefuses(t *testing.T) {
 	run := func(device target, size int64, m *Map, o InstallOptions) error {
 		return install(context.Background(), device, size, image, m, o, noFlush)
 	}
-	if err := run(noisy(t, 31*mib), 31*mib, m, InstallOptions{}); fault.KindOf(err) != fault.Space {
+	if err := run(noisy(t, 11*mib), 11*mib, m, InstallOptions{}); fault.KindOf(err) != fault.Space {
 		t.Errorf("too small: %v", err)
 	}
 	for name, prepare := range map[string]func(path string) *exec.Cmd{
@@ -120,7 +120,7 @@ func TestInstallRefuses(t *testing.T) {
 		"FAT":             func(p string) *exec.Cmd { return exec.Command("mkfs.vfat", "-I", p) },
 		"swap":            func(p string) *exec.Cmd { return exec.Command("mkswap", p) },
 	} {
-		device := noisy(t, 40*mib)
+		device := noisy(t, 16*mib)
 		if err := writeAt(device, make([]byte, 2*mib), 0); err != nil {
 			t.Fatal(err)
 		}
@@ -129,34 +129,34 @@ func TestInstallRefuses(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", cmd, err, out)
 		}
-		before := make([]byte, 40*mib)
+		before := make([]byte, 16*mib)
 		if err := readAt(device, before); err != nil {
 			t.Fatal(err)
 		}
-		err := run(device, 40*mib, m, InstallOptions{})
+		err := run(device, 16*mib, m, InstallOptions{})
 		if fault.KindOf(err) != fault.Exists || !strings.Contains(fault.HintOf(err), "--force") {
 			t.Errorf("%s: %v (hint %q)", name, err, fault.HintOf(err))
 		}
-		after := make([]byte, 40*mib)
+		after := make([]byte, 16*mib)
 		if err := readAt(device, after); err != nil || !bytes.Equal(before, after) {
 			t.Errorf("%s: a refused device was written to (%v)", name, err)
 		}
-		if err := run(device, 40*mib, m, InstallOptions{Force: true, Verify: true}); err != nil {
+		if err := run(device, 16*mib, m, InstallOptions{Force: true, Verify: true}); err != nil {
 			t.Errorf("%s, forced: %v", name, err)
 		}
 	}
 	other := *m
 	other.Blocks = append([]Block(nil), m.Blocks...)
 	other.Blocks[1].SHA256[0]++
-	device := noisy(t, 40*mib)
-	if err := run(device, 40*mib, &other, InstallOptions{}); fault.KindOf(err) != fault.Input {
+	device := noisy(t, 16*mib)
+	if err := run(device, 16*mib, &other, InstallOptions{}); fault.KindOf(err) != fault.Input {
 		t.Errorf("image that is not its map's: %v", err)
 	}
-	if table, err := ReadTable(device, 40*mib); table != nil || err != nil {
+	if table, err := ReadTable(device, 16*mib); table != nil || err != nil {
 		t.Errorf("an installation that failed left a partition table: %v (%v)", table, err)
 	}
-	for _, at := range []int64{100, 5000, 2*mib + 50, 40*mib - 600} {
-		err := run(&liar{noisy(t, 40*mib), at}, 40*mib, m, InstallOptions{Verify: true})
+	for _, at := range []int64{100, 5000, 2*mib + 50, 16*mib - 600} {
+		err := run(&liar{noisy(t, 16*mib), at}, 16*mib, m, InstallOptions{Verify: true})
 		if fault.KindOf(err) != fault.Host {
 			t.Errorf("device that changes byte %d: %v", at, err)
 		}
@@ -243,7 +243,7 @@ func TestInstallToLoopDevice(t *testing.T) {
 		t.Skip("attaching a loop device needs root")
 	}
 	losetup := tool(t, "losetup")
-	backing := noisy(t, 64*mib)
+	backing := noisy(t, 24*mib)
 	out, err := exec.Command(losetup, "--find", "--show", "--partscan", backing.Name()).Output()
 	if err != nil {
 		t.Skipf("no loop device to be had here: %v", err)
