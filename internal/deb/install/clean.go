@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 )
 
 // leftovers are files that maintainer scripts leave and that differ between two installations of the same
@@ -52,7 +51,7 @@ func Clean(root string) error {
 	if err := r.Remove(machineID); err != nil {
 		return fmt.Errorf("emptying /%s: %w", machineID, err)
 	}
-	if err := r.WriteFile(path.Clean(machineID), nil, 0o444); err != nil {
+	if err := r.WriteFile(machineID, nil, 0o644); err != nil {
 		return fmt.Errorf("emptying /%s: %w", machineID, err)
 	}
 	return nil

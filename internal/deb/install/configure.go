@@ -127,12 +127,26 @@ func (in *installer) configure(ctx context.Context, p *pkg) error {
 	if err := in.activateDeclared(p); err != nil {
 		return err
 	}
+	if p.onlyCompiles() {
+		in.settle(p)
+		in.beside(func() error { return in.run(ctx, p, "postinst", infoScript(p), []string{"configure", ""}) })
+		return nil
+	}
 	in.db.set(p, halfConfigured)
 	if err := in.script(ctx, p, "postinst", infoScript(p), "configure", ""); err != nil {
 		return err
 	}
 	in.settle(p)
 	return nil
+}
+
+// beside runs a script's work beside everything else, but leaves one job to that.
+func (in *installer) beside(work func() error) {
+	in.others.Go(func() error {
+		in.slots <- struct{}{}
+		defer func() { <-in.slots }()
+		return work()
+	})
 }
 
 func infoScript(p *pkg) string { return path.Join(infoDir, p.id()+".postinst") }

@@ -110,6 +110,9 @@ func nativeArch(pkgs []*pkg) string {
 func (db *database) set(p *pkg, s state) {
 	p.state = s
 	db.dirty = true
+	if s == unpacked {
+		delete(db.text, p) // the conffiles are known from here on
+	}
 }
 
 // flush writes the status file if it is out of date, and keeps the one before as status-old, as dpkg does.

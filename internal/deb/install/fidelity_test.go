@@ -103,3 +103,39 @@ func TestDev(t *testing.T) {
 	}
 	t.Log(time.Since(start))
 }
+
+func TestDevUnpack(t *testing.T) {
+	ref := os.Getenv("INGOT_REF")
+	if ref == "" {
+		t.Skip()
+	}
+	out := os.Getenv("INGOT_OUT") + "-unpack"
+	os.RemoveAll(out)
+	l, file := lockOf(t, filepath.Join(filepath.Dir(filepath.Dir(ref)), "debs"), ref+".dpkg.log")
+	in := &installer{Options: Options{Root: out, Lock: l, File: file}, owners: make(map[string]*pkg), triggers: triggers{named: make(map[string][]interest)}}
+	in.expander.dir = os.Getenv("INGOT_EXPANDED")
+	start := time.Now()
+	if err := in.openRoot(); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.openPackages(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Log("open", time.Since(start))
+	in.mergeUsr()
+	g := in.expandAll(context.Background(), nil)
+	if os.Getenv("X") != "" {
+		g.Wait()
+		t.Log("expanded", time.Since(start))
+	}
+	for _, p := range in.pkgs {
+		s := time.Now()
+		if err := in.extract(context.Background(), []*pkg{p}); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(s); d > 100*time.Millisecond {
+			t.Log(p.Name, d, p.size>>20)
+		}
+	}
+	t.Log("extract", time.Since(start))
+}

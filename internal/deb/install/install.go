@@ -16,6 +16,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"ingot/internal/lock"
 	"ingot/internal/progress"
 	"ingot/internal/sandbox"
@@ -75,6 +77,8 @@ type installer struct {
 	owners   map[string]*pkg // of every file, by its path in the package
 	triggers triggers
 	queue    []*pkg // with pending triggers, in the order in which they got their first
+	others   *errgroup.Group
+	slots    chan struct{} // one for each script that may run beside the others
 }
 
 // install brings the tree up in the order that bootstrapping needs: what scripts run on first, then all
@@ -96,8 +100,30 @@ func (in *installer) install(ctx context.Context) (err error) {
 	if in.box, err = in.Sandbox(ctx, in.Root); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, in.box.Close()) }()
+	if err := errors.Join(in.runScripts(ctx, essential), in.box.Close()); err != nil {
+		return err
+	}
+	return in.finish()
+}
 
+// runScripts does all that needs a sandbox: everything but extracting the essential packages.
+func (in *installer) runScripts(ctx context.Context, essential []*pkg) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in.others, ctx = errgroup.WithContext(ctx)
+	in.slots = make(chan struct{}, max(1, in.jobs()-1))
+	err := in.runInOrder(ctx, essential)
+	if err != nil {
+		cancel()
+	}
+	// Whichever failed first has cancelled the other, and knows why.
+	if other := in.others.Wait(); other != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return other
+	}
+	return err
+}
+
+func (in *installer) runInOrder(ctx context.Context, essential []*pkg) error {
 	if err := in.prepareAll(ctx, essential); err != nil {
 		return err
 	}
@@ -121,5 +147,5 @@ func (in *installer) install(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return in.finish()
+	return nil
 }

@@ -1,13 +1,490 @@
 package install
 
 import (
+	"archive/tar"
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"ingot/internal/fault"
+	"ingot/internal/lock"
+	"ingot/internal/progress"
 	"ingot/internal/sandbox"
 )
 
+// shell is what the test packages have as /bin/sh: this test program, which then understands as much as the
+// scripts here need.
+const shell = "/bin/sh"
+
 func TestMain(m *testing.M) {
 	sandbox.Main()
+	if os.Args[0] == shell {
+		if err := runScript(os.Args[1:]); err != nil {
+			fmt.Println(err)
+			os.Exit(3)
+		}
+		os.Exit(0)
+	}
 	os.Exit(m.Run())
+}
+
+// runScript does what the lines of a script say: "say TEXT", "fail", "write FILE TEXT" (a line more in the
+// file), "trigger NAME AWAITER" (as dpkg-trigger does), "exists FILE". Each run is a line of /log.
+func runScript(args []string) error {
+	f, err := os.Open(args[0])
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := appendLine("/log", strings.TrimPrefix(args[0], "/"+adminDir+"/")+" "+strings.Join(args[1:], ",")); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		verb, rest, _ := strings.Cut(lines.Text(), " ")
+		first, second, _ := strings.Cut(rest, " ")
+		switch verb {
+		case "say":
+			fmt.Println(os.ExpandEnv(rest))
+		case "fail":
+			err = errors.New("it is not to be")
+		case "write":
+			err = appendLine(first, os.ExpandEnv(second))
+		case "trigger":
+			err = appendLine("/"+adminDir+"/triggers/Unincorp", rest)
+		case "exists":
+			_, err = os.Stat(first)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendLine(file, text string) error {
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text + "\n")
+	return errors.Join(err, f.Close())
+}
+
+// parts describes a package: its control fields, other control files, and the members of data.tar.
+type parts struct {
+	control string
+	info    map[string]string
+	data    []tar.Header
+	content map[string]string
+}
+
+// deb returns the bytes of a package.
+func (p parts) deb(t testing.TB) []byte {
+	t.Helper()
+	control := []tar.Header{{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755}}
+	content := map[string]string{"./control": p.control}
+	for name, text := range p.info {
+		content["./"+name] = text
+	}
+	for _, name := range []string{"control", "preinst", "postinst", "conffiles", "triggers"} {
+		if text, ok := content["./"+name]; ok {
+			mode := int64(0o644)
+			if strings.HasSuffix(name, "inst") {
+				mode = 0o755
+			}
+			control = append(control, tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: mode, Size: int64(len(text))})
+		}
+	}
+	b := []byte(arMagic)
+	b = append(appendARHeader(b, "debian-binary", 4), "2.0\n"...)
+	for _, m := range []struct {
+		name string
+		data []byte
+	}{{"control.tar", tarball(t, control, content)}, {"data.tar", tarball(t, p.data, p.content)}} {
+		b = append(appendARHeader(b, m.name, int64(len(m.data))), m.data...)
+	}
+	return b
+}
+
+func tarball(t testing.TB, headers []tar.Header, content map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, h := range headers {
+		text := content[h.Name]
+		if h.Typeflag == tar.TypeReg {
+			h.Size = int64(len(text))
+		}
+		h.ModTime = time.Unix(1e9, 0)
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// add puts a file into a package.
+func (p *parts) add(name, text string) {
+	if p.content == nil {
+		p.content = make(map[string]string)
+	}
+	p.data = append(p.data, tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: 0o644})
+	p.content["./"+name] = text
+}
+
+// pack describes a package by its name, further control fields, and its scripts.
+func pack(name, fields string, info map[string]string, files ...string) parts {
+	p := parts{control: "Package: " + name + "\nVersion: 1\nArchitecture: all\nMaintainer: nobody\n" + fields + "Description: test\n", info: info}
+	for _, f := range files {
+		p.add(f, "of "+name+"\n")
+	}
+	return p
+}
+
+// script is a maintainer script of the given lines.
+func script(lines ...string) string { return "#!" + shell + "\n" + strings.Join(lines, "\n") + "\n" }
+
+// base is an essential package with the shell in it.
+func base(t *testing.T) parts {
+	t.Helper()
+	program, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := pack("base", "Essential: yes\n", map[string]string{"preinst": script(), "postinst": script()})
+	for _, d := range []string{"dev", "etc", "proc", "run", "sys", "tmp", "usr", "usr/sbin", "usr/share"} {
+		p.data = append(p.data, tar.Header{Typeflag: tar.TypeDir, Name: "./" + d, Mode: 0o755})
+	}
+	p.add("bin/sh", string(program))
+	p.data[len(p.data)-1].Mode = 0o755
+	return p
+}
+
+// installParts installs packages, in this order, and returns the tree and the lines of /log.
+func installParts(t *testing.T, all []parts, change func(*Options)) (root string, log []string, err error) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a sandbox needs root, or a user namespace")
+	}
+	dir := t.TempDir()
+	files := make(map[string]string)
+	l := &lock.Lock{Version: lock.Version, Date: time.Unix(1.7e9, 0)}
+	for i, p := range all {
+		data := p.deb(t)
+		sum := sha256.Sum256(data)
+		q := lock.Package{Arch: "all", Version: "1", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data))}
+		q.Name, _, _ = strings.Cut(strings.TrimPrefix(p.control, "Package: "), "\n")
+		files[q.Name] = filepath.Join(dir, strconv.Itoa(i)+".deb")
+		if err := os.WriteFile(files[q.Name], data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		l.Packages = append(l.Packages, q)
+	}
+	o := Options{
+		Root: filepath.Join(dir, "root"), Lock: l, File: func(p lock.Package) string { return files[p.Name] },
+		Sandbox: func(ctx context.Context, root string) (*sandbox.Sandbox, error) {
+			return sandbox.Open(ctx, sandbox.Config{Root: root})
+		},
+	}
+	if change != nil {
+		change(&o)
+	}
+	err = Install(t.Context(), o)
+	text, readErr := os.ReadFile(filepath.Join(o.Root, "log"))
+	if err == nil && readErr != nil {
+		t.Fatal(readErr)
+	}
+	return o.Root, strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"), err
+}
+
+func TestOrderOfScripts(t *testing.T) {
+	t.Parallel()
+	both := map[string]string{"preinst": script(), "postinst": script()}
+	_, log, err := installParts(t, []parts{
+		base(t),
+		pack("leaf", "", both),
+		pack("kernel", "", map[string]string{"postinst": script("write /log run-parts /etc/kernel/postinst.d")}),
+		pack("meta", "Depends: kernel\n", both),
+		pack("early", "Depends: leaf\n", both),
+		pack("needy", "Pre-Depends: early, nothing | virtual (>= 1)\n", both),
+		pack("ring-a", "Depends: ring-b\n", both),
+		pack("ring-b", "Depends: ring-a\nProvides: virtual (= 2)\n", both),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"tmp.ci/preinst install", "info/base.postinst configure,", // base
+		"tmp.ci/preinst install", // leaf
+		"tmp.ci/preinst install", // meta
+		"tmp.ci/preinst install", // early
+		// What needy pre-depends on is configured before it is unpacked, with what that needs.
+		"info/leaf.postinst configure,", "info/early.postinst configure,",
+		"tmp.ci/preinst install", // ring-b
+		"tmp.ci/preinst install", // ring-a, which ring-b needs
+		"info/ring-a.postinst configure,", "info/ring-b.postinst configure,",
+		"tmp.ci/preinst install", // needy
+		"info/needy.postinst configure,",
+		"info/kernel.postinst configure,", "run-parts /etc/kernel/postinst.d", "info/meta.postinst configure,",
+	}
+	if diff := gocmp.Diff(want, log); diff != "" {
+		t.Errorf("scripts ran in another order (-want +got):\n%s", diff)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	var said []string
+	reporter := progress.New(func(e progress.Event) {
+		if e.Kind == progress.Output {
+			said = append(said, e.Text)
+		}
+	})
+	_, _, err := installParts(t, []parts{base(t), pack("dpkg", "", map[string]string{"postinst": script(
+		"say $DPKG_MAINTSCRIPT_PACKAGE $DPKG_MAINTSCRIPT_NAME $DPKG_MAINTSCRIPT_ARCH $DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT",
+		"say root=$DPKG_ROOT $DPKG_ADMINDIR $DPKG_RUNNING_VERSION $SOURCE_DATE_EPOCH $DEBIAN_FRONTEND",
+	)})}, func(o *Options) { o.Task = reporter.Begin("test", 0, progress.Items) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"dpkg postinst all 1", "root= /var/lib/dpkg 1 1700000000 noninteractive"}
+	if diff := gocmp.Diff(want, said); diff != "" {
+		t.Errorf("scripts found another environment (-want +got):\n%s", diff)
+	}
+}
+
+func TestTriggers(t *testing.T) {
+	t.Parallel()
+	postinst := map[string]string{"postinst": script()}
+	with := func(triggers string, lines ...string) map[string]string {
+		return map[string]string{"postinst": script(lines...), "triggers": triggers}
+	}
+	root, log, err := installParts(t, []parts{
+		base(t),
+		pack("watcher", "", with("# a comment\ninterest-noawait /usr/share/watched\ninterest cache\n"), "usr/share/watched/own"),
+		pack("asker", "Pre-Depends: watcher\n", with("activate-noawait cache\n"), "usr/share/watched/one", "usr/share/watchedtoo/two"),
+		pack("again", "", with("", "trigger cache -", "trigger unheard-of again")),
+		pack("waiter", "", with("", "trigger cache waiter")),
+		pack("needs-waiter", "Depends: waiter\n", postinst),
+		pack("late", "", with("interest-await cache\n", "trigger cache -")),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"info/base.postinst ", "info/watcher.postinst configure,", "info/asker.postinst configure,",
+		"info/again.postinst configure,", "info/waiter.postinst configure,",
+		// waiter awaits the trigger, and so does not satisfy a dependency until it is processed.
+		"info/watcher.postinst triggered,cache /usr/share/watched",
+		"info/needs-waiter.postinst configure,", "info/late.postinst configure,",
+		// late's own request came while it was not configured, for itself; watcher is asked once more.
+		"info/watcher.postinst triggered,cache",
+	}
+	want[0] = "info/base.postinst configure,"
+	if diff := gocmp.Diff(want, log[1:]); diff != "" {
+		t.Errorf("triggers ran in another order (-want +got):\n%s", diff)
+	}
+	for name, want := range map[string]string{
+		"triggers/File": "/usr/share/watched watcher/noawait\n", "triggers/cache": "watcher\nlate\n", "triggers/Unincorp": "",
+	} {
+		if got, err := os.ReadFile(filepath.Join(root, adminDir, name)); err != nil || string(got) != want {
+			t.Errorf("%s is %q (%v), want %q", name, got, err, want)
+		}
+	}
+}
+
+func TestTriggersWithoutEnd(t *testing.T) {
+	t.Parallel()
+	ring := func(name, other string) parts {
+		return pack(name, "", map[string]string{"triggers": "interest " + name + "\n", "postinst": script("trigger " + other + " -")})
+	}
+	_, _, err := installParts(t, []parts{base(t), ring("ping", "pong"), ring("pong", "ping")}, nil)
+	if fault.KindOf(err) != fault.Script || !strings.Contains(err.Error(), "without end") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestFailingScript(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"preinst", "postinst"} {
+		_, _, err := installParts(t, []parts{base(t), pack("broken", "", map[string]string{name: script("say all is well", "fail")})}, nil)
+		if fault.KindOf(err) != fault.Script {
+			t.Errorf("error %v is of kind %v", err, fault.KindOf(err))
+		}
+		for _, part := range []string{name + " of package broken 1", "exit code 3", "all is well\n\tit is not to be"} {
+			if err != nil && !strings.Contains(err.Error(), part) {
+				t.Errorf("error %q lacks %q", err, part)
+			}
+		}
+	}
+}
+
+func TestConffiles(t *testing.T) {
+	t.Parallel()
+	owner := pack("owner", "", map[string]string{
+		"conffiles": "/etc/one\n/etc/two\nremove-on-upgrade /etc/gone\n",
+		"preinst":   script("write /etc/two mine"), "postinst": script("exists /etc/one"),
+	}, "etc/one", "etc/two")
+	root, _, err := installParts(t, []parts{base(t), owner}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	entries, _ := os.ReadDir(filepath.Join(root, "etc"))
+	for _, e := range entries {
+		text, _ := os.ReadFile(filepath.Join(root, "etc", e.Name()))
+		got[e.Name()] = string(text)
+	}
+	want := map[string]string{"one": "of owner\n", "two": "mine\n", "two.dpkg-dist": "of owner\n"}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Errorf("/etc (-want +got):\n%s", diff)
+	}
+	status, _ := os.ReadFile(filepath.Join(root, adminDir, "status"))
+	conffiles := "Conffiles:\n /etc/one 45a2c30d6c4a77ae4a4ad2ef3cc3a98f\n"
+	_ = conffiles
+	if !strings.Contains(string(status), " /etc/gone newconffile remove-on-upgrade\n") {
+		t.Errorf("status:\n%s", status)
+	}
+}
+
+func TestOverrides(t *testing.T) {
+	t.Parallel()
+	root, _, err := installParts(t, []parts{
+		base(t),
+		pack("diverter", "", map[string]string{"preinst": script(
+			"write /var/lib/dpkg/diversions /usr/share/tool",
+			"write /var/lib/dpkg/diversions /usr/share/tool.real",
+			"write /var/lib/dpkg/diversions diverter",
+			"write /var/lib/dpkg/statoverride #7 #8 4711 /usr/share/other",
+		)}, "usr/share/tool"),
+		pack("owner", "", nil, "usr/share/tool", "usr/share/other"),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"tool": "of diverter\n", "tool.real": "of owner\n"} {
+		if got, err := os.ReadFile(filepath.Join(root, "usr/share", name)); err != nil || string(got) != want {
+			t.Errorf("%s is %q (%v)", name, got, err)
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(root, "usr/share/other"), &st); err != nil || st.Uid != 7 || st.Gid != 8 || st.Mode&0o7777 != 0o4711 {
+		t.Errorf("usr/share/other is %+v (%v)", st, err)
+	}
+}
+
+func TestOverwriting(t *testing.T) {
+	t.Parallel()
+	old := pack("old", "", nil, "usr/share/both", "usr/share/old")
+	if _, _, err := installParts(t, []parts{base(t), old, pack("new", "", nil, "usr/share/both")}, nil); fault.KindOf(err) != fault.Unsatisfiable {
+		t.Errorf("two packages with one file: error %v", err)
+	}
+	for _, test := range []struct{ old, new, winner string }{
+		{"", "Replaces: old (<< 2)\n", "new"},
+		{"Replaces: new\n", "", "old"},
+	} {
+		root, _, err := installParts(t, []parts{
+			base(t), pack("old", test.old, nil, "usr/share/both", "usr/share/old"), pack("new", test.new, nil, "usr/share/both"),
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := os.ReadFile(filepath.Join(root, "usr/share/both")); string(got) != "of "+test.winner+"\n" {
+			t.Errorf("%+v: the file is %q", test, got)
+		}
+		list, _ := os.ReadFile(filepath.Join(root, adminDir, "info/old.list"))
+		if has := strings.Contains(string(list), "/usr/share/both\n"); has != (test.winner == "old") {
+			t.Errorf("%+v: old.list is\n%s", test, list)
+		}
+	}
+}
+
+func TestHostilePackages(t *testing.T) {
+	t.Parallel()
+	member := func(h tar.Header) parts {
+		p := pack("hostile", "", nil)
+		p.data = []tar.Header{h}
+		return p
+	}
+	for _, test := range []struct {
+		name string
+		parts
+	}{
+		{"climbing name", member(tar.Header{Typeflag: tar.TypeReg, Name: "./../../outside"})},
+		{"climbing hard link", member(tar.Header{Typeflag: tar.TypeLink, Name: "./x", Linkname: "../../outside"})},
+		{"hard link to nothing", member(tar.Header{Typeflag: tar.TypeLink, Name: "./x", Linkname: "./nothing"})},
+		{"device node", member(tar.Header{Typeflag: tar.TypeChar, Name: "./null", Devmajor: 1, Devminor: 3})},
+		{"long name", member(tar.Header{Typeflag: tar.TypeReg, Name: "./" + strings.Repeat("n", 300)})},
+		{"climbing conffile", pack("hostile", "", map[string]string{"conffiles": "/../../outside\n"})},
+		{"trigger with a path", pack("hostile", "", map[string]string{"triggers": "interest ../../outside\n"})},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			root, _, err := installParts(t, []parts{base(t), test.parts}, nil)
+			if err == nil {
+				t.Error("it was installed")
+			}
+			if _, err := os.Lstat(filepath.Join(filepath.Dir(root), "outside")); err == nil {
+				t.Error("it wrote outside")
+			}
+			if left, _ := filepath.Glob(filepath.Join(filepath.Dir(root), ".ingot-*")); left != nil {
+				t.Errorf("%v is left behind", left)
+			}
+		})
+	}
+}
+
+func TestInstallRefuses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(*Options)
+		want   fault.Kind
+	}{
+		"a root with something in it": {func(o *Options) { os.MkdirAll(filepath.Join(o.Root, "x"), 0o755) }, fault.Exists},
+		"a file that changed":         {func(o *Options) { o.Lock.Packages[0].SHA256 = strings.Repeat("0", 64) }, fault.Trust},
+		"another version":             {func(o *Options) { o.Lock.Packages[0].Version = "2" }, fault.Input},
+		"a missing file":              {func(o *Options) { os.Remove(o.File(o.Lock.Packages[0])) }, fault.Missing},
+	} {
+		if _, _, err := installParts(t, []parts{base(t)}, test.change); err == nil || fault.KindOf(err) != test.want {
+			t.Errorf("%s: error %v is of kind %v, not %v", name, err, fault.KindOf(cmp.Or(err, nil)), test.want)
+		}
+	}
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	_, _, err := installParts(t, []parts{base(t), pack("leaf", "", nil)}, func(o *Options) {
+		open := o.Sandbox
+		o.Sandbox = func(_ context.Context, root string) (*sandbox.Sandbox, error) {
+			box, err := open(t.Context(), root)
+			cancel()
+			return box, err
+		}
+		o.PreConfigure = func(context.Context) error { return ctx.Err() }
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
 }

@@ -74,7 +74,7 @@ func (in *installer) extract(ctx context.Context, pkgs []*pkg) error {
 	return nil
 }
 
-// finish writes what is apt's and the last state of the database.
+// finish leaves the tree as an image wants it, when no script will run any more.
 func (in *installer) finish() error {
 	for _, p := range in.pkgs {
 		if p.state != installed {
@@ -84,13 +84,15 @@ func (in *installer) finish() error {
 	if err := in.db.flush(); err != nil {
 		return fmt.Errorf("writing /%s/status: %w", adminDir, err)
 	}
-	if findPackage(in.pkgs, "apt") == nil {
-		return nil
+	if findPackage(in.pkgs, "apt") != nil {
+		if err := in.root.WriteFile("var/lib/apt/extended_states", in.extendedStates(), 0o644); err != nil {
+			return fmt.Errorf("marking packages as automatically installed: %w", err)
+		}
 	}
-	if err := in.root.WriteFile("var/lib/apt/extended_states", in.extendedStates(), 0o644); err != nil {
-		return fmt.Errorf("marking packages as automatically installed: %w", err)
+	if err := in.datePyc(); err != nil {
+		return fmt.Errorf("dating compiled Python: %w", err)
 	}
-	return nil
+	return Clean(in.Root)
 }
 
 // extendedStates is apt's record of the packages that nobody asked for, which `apt autoremove` takes away

@@ -37,8 +37,9 @@ func (p *pkg) id() string {
 	return p.Name
 }
 
+// essential reports whether scripts may rely on the package without saying so. apt counts itself among those.
 func (p *pkg) essential() bool {
-	return p.fields.Get("Essential") == "yes" || p.fields.Get("Protected") == "yes"
+	return p.fields.Get("Essential") == "yes" || p.fields.Get("Protected") == "yes" || p.Name == "apt"
 }
 
 // isKernel reports whether configuring the package runs the hooks of /etc/kernel, which build an initramfs

@@ -46,14 +46,21 @@ func (in *installer) script(ctx context.Context, p *pkg, name, path string, args
 		return nil
 	}
 	if err := in.db.flush(); err != nil {
+		return fmt.Errorf("writing /%s/status: %w", adminDir, err)
+	}
+	if err := in.run(ctx, p, name, path, args); err != nil {
 		return err
 	}
+	return in.incorporate()
+}
+
+// run runs a maintainer script, and nothing else.
+func (in *installer) run(ctx context.Context, p *pkg, name, path string, args []string) error {
 	out := &output{task: in.Task}
 	err := in.box.Run(ctx, sandbox.Command{
 		Args: append([]string{"/" + adminDir + "/" + path}, args...),
 		Env: append(in.env[:len(in.env):len(in.env)],
 			"DPKG_MAINTSCRIPT_PACKAGE="+p.Name, "DPKG_MAINTSCRIPT_ARCH="+p.Arch, "DPKG_MAINTSCRIPT_NAME="+name),
-		Dir:     "/",
 		Stdout:  out,
 		Stderr:  out,
 		Timeout: scriptTimeout,
@@ -62,7 +69,7 @@ func (in *installer) script(ctx context.Context, p *pkg, name, path string, args
 	if err != nil {
 		return scriptError(p, name, args, out.last, err)
 	}
-	return in.incorporate()
+	return nil
 }
 
 // scriptError says which script failed, how, and what it said last.
