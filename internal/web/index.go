@@ -1,0 +1,100 @@
+package web
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
+
+	"ingot/internal/catalog"
+)
+
+// index is the page that lists the newest AMIs.
+func (s *server) index(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	f, err := filter(q)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	f.State = "" // the page shows what can be used
+	all, err := s.store.Latest(r.Context(), catalog.Filter{})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	shown := all
+	if f != (catalog.Filter{}) {
+		if shown, err = s.store.Latest(r.Context(), f); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+	}
+	amis := 0
+	for _, release := range shown {
+		amis += len(release.AMIs)
+	}
+	s.page(w, r, http.StatusOK, "",
+		h.H1(g.Text(s.o.Title)),
+		filters(all, q),
+		h.P(h.Class("count"), g.Text(count(amis, "AMI")+" of "+count(len(shown), "image"))),
+		g.If(len(shown) == 0, h.P(h.Class("none"), g.Text("No image fits. "), h.A(h.Href("/"), g.Text("Show all")))),
+		g.Map(shown, card),
+	)
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// filters is a form that works by itself; the script submits it on a change.
+func filters(all []catalog.Release, q url.Values) g.Node {
+	values := map[string]map[string]bool{"distro": {}, "name": {}, "arch": {}, "kind": {}, "region": {}}
+	for _, r := range all {
+		values["distro"][r.Distro], values["name"][r.Name] = true, true
+		values["arch"][r.Arch], values["kind"][r.Kind] = true, true
+		for _, a := range r.AMIs {
+			values["region"][a.Region] = true
+		}
+	}
+	pick := func(name, label string) g.Node {
+		chosen := q.Get(name)
+		options := slices.Sorted(maps.Keys(values[name]))
+		if chosen != "" && !values[name][chosen] { // a link may ask for what is gone; the form says so
+			options = append(options, chosen)
+		}
+		return h.Div(h.Class("field"), h.Label(h.For("f-"+name), g.Text(label)),
+			h.Select(h.ID("f-"+name), h.Name(name),
+				h.Option(h.Value(""), g.Text("All")),
+				g.Map(options, func(v string) g.Node {
+					return h.Option(h.Value(v), g.If(v == chosen, h.Selected()), g.Text(v))
+				}),
+			))
+	}
+	return h.Form(h.Class("filters"), h.Method("get"), h.Action("/"), h.Role("search"), h.Aria("label", "Images"), h.Data("auto", ""),
+		pick("distro", "Distribution"), pick("name", "Image"), pick("region", "Region"), pick("arch", "Architecture"), pick("kind", "Kind"),
+		h.Div(h.Class("actions"), h.Button(h.Type("submit"), g.Text("Filter")), h.A(h.Href("/"), g.Text("Clear"))),
+	)
+}
+
+// card shows a release on the list.
+func card(r catalog.Release) g.Node {
+	return h.Article(h.Class("card"), h.Aria("labelledby", "r-"+r.ID),
+		h.Header(
+			h.H2(h.ID("r-"+r.ID), h.A(h.Href("/releases/"+r.ID), g.Text(r.Name)), h.Span(h.Class("arch"), g.Text(r.Arch)), badge(r.State)),
+			g.If(r.Description != "", h.P(g.Text(r.Description))),
+			h.Ul(h.Class("facts"),
+				h.Li(g.Text(r.Distro+" "+r.Version)), h.Li(g.Text(r.Kind)), h.Li(day(r.Date)),
+				h.Li(g.Text(size(r.DiskSize)+" disk, "+stored(r)+" stored")),
+			),
+		),
+		amiList(r.AMIs),
+	)
+}

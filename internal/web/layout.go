@@ -1,0 +1,116 @@
+package web
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
+
+	"ingot/internal/catalog"
+)
+
+// page writes a page around its content.
+func (s *server) page(w http.ResponseWriter, r *http.Request, status int, title string, content ...g.Node) {
+	if title == "" {
+		title = s.o.Title
+	} else {
+		title += " · " + s.o.Title
+	}
+	var b bytes.Buffer
+	err := h.Doctype(h.HTML(h.Lang("en"),
+		h.Head(
+			h.Meta(h.Charset("utf-8")),
+			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
+			h.Meta(h.Name("color-scheme"), h.Content("light dark")),
+			h.TitleEl(g.Text(title)),
+			h.Link(h.Rel("icon"), h.Href(icon.url), h.Type(icon.kind)),
+			h.Link(h.Rel("stylesheet"), h.Href(style.url)),
+			h.Script(h.Src(script.url), h.Defer()),
+		),
+		h.Body(
+			h.A(h.Class("skip"), h.Href("#content"), g.Text("Skip to content")),
+			h.Header(h.Class("top"), h.Div(h.Class("wide"),
+				h.A(h.Class("brand"), h.Href("/"), h.Img(h.Src(icon.url), h.Alt(""), h.Width("24"), h.Height("24")), g.Text(s.o.Title)),
+				h.Nav(h.Aria("label", "Data"), h.A(h.Href("/latest"), g.Text("JSON")), h.A(h.Href("/v1/releases"), g.Text("All releases"))),
+			)),
+			h.Main(h.ID("content"), h.Class("wide"), g.Group(content)),
+			h.Div(h.ID("status"), h.Role("status")),
+		),
+	)).Render(&b)
+	if err != nil {
+		s.o.Failed(r, fmt.Errorf("rendering %s: %w", r.URL.Path, err))
+		http.Error(w, "The page cannot be shown at the moment.", http.StatusInternalServerError)
+		return
+	}
+	cache := cacheShort
+	if status != http.StatusOK {
+		cache = cacheNever
+	}
+	answer{status, "text/html; charset=utf-8", cache, b.Bytes()}.send(w, r)
+}
+
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status, detail := s.status(r, err)
+	s.page(w, r, status, http.StatusText(status), h.H1(g.Text(http.StatusText(status))), h.P(g.Text(detail)),
+		h.P(h.A(h.Href("/"), g.Text("To the images"))))
+}
+
+func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "This service is read-only.", http.StatusMethodNotAllowed)
+		return
+	}
+	s.page(w, r, http.StatusNotFound, "Not Found", h.H1(g.Text("Not Found")), h.P(g.Text("There is no such page.")),
+		h.P(h.A(h.Href("/"), g.Text("To the images"))))
+}
+
+// day writes a date for people and for programs.
+func day(t time.Time) g.Node {
+	return h.Time(h.DateTime(t.Format(time.RFC3339)), g.Text(t.Format("2 January 2006")))
+}
+
+// size writes a number of bytes in the units that EC2 bills and shows.
+func size(n int64) string {
+	const mib, gib = 1 << 20, 1 << 30
+	switch {
+	case n >= gib && n%gib == 0:
+		return strconv.FormatInt(n/gib, 10) + " GiB"
+	case n >= gib:
+		return strconv.FormatFloat(float64(n)/gib, 'f', 1, 64) + " GiB"
+	}
+	return strconv.FormatInt((n+mib-1)/mib, 10) + " MiB"
+}
+
+const blockSize = 512 << 10 // of an EBS snapshot, in bytes
+
+// stored returns how much of a release's disk its snapshot stores.
+func stored(r catalog.Release) string { return size(int64(r.Blocks) * blockSize) }
+
+// badge shows a state that is not the usual one.
+func badge(state string) g.Node {
+	if state == catalog.Public {
+		return nil
+	}
+	return h.Span(h.Class("badge "+state), g.Text(state))
+}
+
+// amiList lists AMIs, each with a button to copy its id that the script brings to light.
+func amiList(amis []catalog.AMI) g.Node {
+	if len(amis) == 0 {
+		return h.P(h.Class("quiet"), g.Text("There is no AMI of it yet."))
+	}
+	return h.Ul(h.Class("amis"), g.Map(amis, func(a catalog.AMI) g.Node {
+		return h.Li(
+			h.Span(h.Class("region"), g.Text(a.Region)),
+			h.Code(h.Class("id"), g.Text(a.ImageID)),
+			h.Button(h.Type("button"), h.Class("copy"), h.Data("copy", a.ImageID), h.Aria("label", "Copy "+a.ImageID+" of "+a.Region),
+				g.Attr("hidden"), g.Text("Copy")),
+			badge(a.State),
+		)
+	}))
+}

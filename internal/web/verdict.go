@@ -1,0 +1,113 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+
+	g "maragu.dev/gomponents"
+	h "maragu.dev/gomponents/html"
+)
+
+// verdict is what the page shows of a boot test's report. Members that a report lacks are left out.
+type verdict struct {
+	Passed   bool    `json:"passed"`
+	Reason   string  `json:"reason"`
+	Firmware string  `json:"firmware"`
+	Bus      string  `json:"bus"`
+	Accel    string  `json:"accel"`
+	Seconds  float64 `json:"seconds"`
+	Stages   []struct {
+		Name string  `json:"name"`
+		Seen bool    `json:"seen"`
+		At   float64 `json:"at"` // seconds since the machine started
+	} `json:"stages"`
+	Checks []struct {
+		Name    string `json:"name"`
+		Passed  bool   `json:"passed"`
+		Skipped bool   `json:"skipped"`
+		Detail  string `json:"detail"`
+	} `json:"checks"`
+}
+
+// verdicts shows a report, or a list of them where the image was booted in several ways. What cannot be
+// read as either is left out: the JSON of the release has it.
+func verdicts(raw json.RawMessage) g.Node {
+	var all []verdict
+	if raw = bytes.TrimSpace(raw); bytes.HasPrefix(raw, []byte("{")) {
+		raw = append(append([]byte("["), raw...), ']')
+	}
+	if json.Unmarshal(raw, &all) != nil || len(all) == 0 {
+		return nil
+	}
+	return section("boot", "Boot test", g.Map(all, func(v verdict) g.Node {
+		outcome, class := "Passed", "good"
+		if !v.Passed {
+			outcome, class = "Failed", "bad"
+		}
+		var rows []bar
+		end := v.Seconds
+		for _, s := range v.Stages {
+			if s.Seen {
+				rows = append(rows, bar{name: s.Name, to: s.At, text: seconds(s.At)})
+				end = max(end, s.At)
+			}
+		}
+		return h.Div(h.Class("verdict"),
+			h.P(h.Strong(h.Class(class), g.Text(outcome)), g.Text(" "+manner(v)), g.If(v.Reason != "", g.Text(": "+v.Reason))),
+			g.If(len(rows) > 0, timeline("Stage", "After", rows, end)),
+			g.If(len(v.Checks) > 0, checks(v)),
+		)
+	}))
+}
+
+// manner says how the machine was made.
+func manner(v verdict) (text string) {
+	for _, part := range []string{v.Firmware, v.Bus, v.Accel} {
+		if part != "" {
+			text += " · " + part
+		}
+	}
+	if v.Seconds > 0 {
+		text += " · " + seconds(v.Seconds)
+	}
+	return text
+}
+
+func checks(v verdict) g.Node {
+	var failed []g.Node
+	passed := 0
+	for _, c := range v.Checks {
+		switch {
+		case c.Passed:
+			passed++
+		case !c.Skipped:
+			failed = append(failed, h.Li(h.Strong(h.Class("bad"), g.Text(c.Name)), g.If(c.Detail != "", g.Text(": "+c.Detail))))
+		}
+	}
+	return g.Group{
+		h.P(g.Text(count(passed, "check") + " passed inside the machine.")),
+		g.If(len(failed) > 0, h.Ul(g.Group(failed))),
+	}
+}
+
+// bar is a row of a timeline, in seconds.
+type bar struct {
+	name, text string
+	from, to   float64
+}
+
+// timeline draws bars to one scale. They are SVG, since the content policy allows no inline style.
+func timeline(name, time string, rows []bar, end float64) g.Node {
+	at := func(s float64) string { return strconv.FormatFloat(100*s/max(end, 0.001), 'f', 2, 64) }
+	return h.Table(h.Class("timeline"),
+		h.THead(h.Tr(column(name), column(time), h.Td())),
+		h.TBody(g.Map(rows, func(b bar) g.Node {
+			return h.Tr(h.Th(h.Scope("row"), g.Text(b.name)), h.Td(g.Text(b.text)),
+				h.Td(h.Class("bar"), h.SVG(g.Attr("viewBox", "0 0 100 8"), g.Attr("preserveAspectRatio", "none"), h.Aria("hidden", "true"),
+					g.El("rect", g.Attr("x", at(b.from)), g.Attr("width", at(max(b.to-b.from, end/200))), h.Height("8")))))
+		})),
+	)
+}
+
+func seconds(s float64) string { return strconv.FormatFloat(s, 'f', 1, 64) + " s" }

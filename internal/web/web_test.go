@@ -1,0 +1,248 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/gzip"
+
+	"ingot/internal/catalog"
+	"ingot/internal/catalog/catalogtest"
+)
+
+var regions = []string{"eu-central-1", "eu-west-1", "us-east-1", "us-west-2", "ap-southeast-2"}
+
+// fill returns a catalogue of three images, one of them with a former release.
+func fill(t testing.TB) catalog.Store {
+	t.Helper()
+	s, err := catalog.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "catalog.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	debian := catalogtest.Image("debian-12", "x86_64", 15, regions...)
+	debian.Version, debian.Description = "12", "Debian 12 (bookworm) with cloud-init, BIOS and UEFI"
+	debian.Packages = nil
+	for i := range 170 {
+		debian.Packages = append(debian.Packages, catalog.Package{Name: fmt.Sprintf("package-%d", i), Version: "1.2-3", Arch: "amd64", Source: "source"})
+	}
+	debian.Verdict = json.RawMessage(`{"passed":true,"firmware":"uefi","bus":"nvme","accel":"kvm","seconds":21.4,
+		"stages":[{"name":"firmware","seen":true,"at":0.9},{"name":"boot loader","seen":true,"at":2.1},{"name":"kernel","seen":true,"at":3.4},
+		{"name":"login","seen":true,"at":12.2},{"name":"ssh","seen":true,"at":14.8},{"name":"never","seen":false,"at":0}],
+		"checks":[{"name":"no failed units","passed":true},{"name":"clock","passed":false,"detail":"chrony is not synchronised"}]}`)
+	debian.Timings = []catalog.Timing{{Step: "fetch", Seconds: 4}, {Step: "install", Seconds: 17.5}, {Step: "disk", Seconds: 3.4}, {Step: "boot test", Seconds: 21.4}}
+	arm := catalogtest.Image("debian-12", "arm64", 15, regions[:2]...)
+	arm.State, arm.Version = catalog.Verified, "12"
+	centos := catalogtest.Image("centos-6", "x86_64", 1, "ap-northeast-1")
+	centos.Version, centos.Kind = "6.10", "instance-store"
+	for _, r := range []catalog.Release{catalogtest.Image("debian-12", "x86_64", 1, regions...), debian, arm, centos} {
+		if err := s.Put(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func ask(t testing.TB, h http.Handler, method, target string, header ...string) *http.Response {
+	t.Helper()
+	r := httptest.NewRequest(method, target, nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func text(t testing.TB, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestPages(t *testing.T) {
+	h := Handler(fill(t), Options{})
+	id := "debian-12-x86_64-20260115-abababababab"
+	for target, test := range map[string]struct {
+		status     int
+		has, lacks []string
+	}{
+		"/": {200, []string{"8 AMIs of 3 images", "debian-12", "centos-6", "15 January 2026", "4 GiB disk, 617 MiB stored", "ami-000000000000005dc", "instance-store", "verified"},
+			[]string{"debian-12-x86_64-20260101", "style=", "onclick", "<script>"}},
+		"/?region=us-east-1":                   {200, []string{"1 AMI of 1 image", `value="us-east-1" selected`}, []string{"<code>centos"}},
+		"/?distro=debian&arch=arm64":           {200, []string{"2 AMIs of 1 image"}, nil},
+		"/?region=mars-1":                      {200, []string{"No image fits", `value="mars-1" selected`}, nil},
+		"/?region=%3Cscript%3Ex":               {200, []string{"&lt;script&gt;x"}, []string{"<script>x"}},
+		"/?limit=x":                            {400, []string{"no number"}, nil},
+		"/?region=" + strings.Repeat("x", 9e3): {400, []string{"longer"}, nil},
+		"/releases/" + id: {200, []string{"170 packages", "package-169", "Passed", "uefi · nvme · kvm", "boot loader", "14.8 s", "chrony is not", "17.5 s", "617 MiB in 1234 blocks", "us-west-2"},
+			[]string{"never", "style="}},
+		"/releases/" + id + "?q=PACKAGE-16":    {200, []string{"11 packages with “PACKAGE-16”", "package-160"}, []string{"package-150"}},
+		"/releases/" + id + "?q=%22%3E%3Cb%3E": {200, []string{"0 packages with"}, []string{"><b>"}},
+		"/releases/none":                       {404, []string{"no such release"}, nil},
+		"/releases/..%2Fx":                     {404, nil, nil},
+		"/else":                                {404, []string{"no such page"}, nil},
+		"/assets/style.css":                    {404, nil, nil},
+	} {
+		r := ask(t, h, "GET", target)
+		body := text(t, r)
+		if r.StatusCode != test.status || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") {
+			t.Errorf("%.60s: %d %s", target, r.StatusCode, r.Header.Get("Content-Type"))
+		}
+		for _, s := range test.has {
+			if !strings.Contains(body, s) {
+				t.Errorf("%.60s lacks %q", target, s)
+			}
+		}
+		for _, s := range test.lacks {
+			if strings.Contains(body, s) {
+				t.Errorf("%.60s has %q", target, s)
+			}
+		}
+		if csp := r.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+			t.Errorf("%.60s: policy %q", target, csp)
+		}
+	}
+}
+
+func TestAPI(t *testing.T) {
+	h := Handler(fill(t), Options{})
+	var p page
+	get := func(target string) page {
+		t.Helper()
+		r := ask(t, h, "GET", target)
+		p = page{}
+		if err := json.Unmarshal([]byte(text(t, r)), &p); err != nil || r.StatusCode != 200 ||
+			r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Fatalf("%s: %d, %v", target, r.StatusCode, err)
+		}
+		return p
+	}
+	if get("/latest"); len(p.Releases) != 3 || p.Releases[2].AMIs[0].Region != "ap-southeast-2" {
+		t.Errorf("%+v", p)
+	}
+	if get("/latest?region=us-west-2"); len(p.Releases) != 1 || len(p.Releases[0].AMIs) != 1 {
+		t.Errorf("%+v", p)
+	}
+	if get("/latest?kind=instance-store"); len(p.Releases) != 1 || p.Releases[0].Name != "centos-6" {
+		t.Errorf("%+v", p)
+	}
+	if body := text(t, ask(t, h, "GET", "/latest?distro=none")); body != "{\"releases\":[]}\n" {
+		t.Errorf("%q", body)
+	}
+	seen := map[string]bool{}
+	for target := "/v1/releases?limit=3"; ; target = "/v1/releases?limit=3&cursor=" + p.Next {
+		for _, r := range get(target).Releases {
+			seen[r.ID] = true
+		}
+		if p.Next == "" {
+			break
+		}
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d releases in pages", len(seen))
+	}
+	var r catalog.Release
+	if err := json.Unmarshal([]byte(text(t, ask(t, h, "GET", "/v1/releases/centos-6-x86_64-20260101-abababababab"))), &r); err != nil || len(r.Packages) != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for target, status := range map[string]int{"/v1/releases/none": 404, "/v1/releases?limit=-1": 400, "/v1/releases?cursor=x": 400} {
+		r := ask(t, h, "GET", target)
+		var p problem
+		if err := json.Unmarshal([]byte(text(t, r)), &p); err != nil || r.StatusCode != status || p.Status != status ||
+			p.Detail == "" || r.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s: %d %+v, %v", target, r.StatusCode, p, err)
+		}
+	}
+}
+
+func TestCaching(t *testing.T) {
+	h := Handler(fill(t), Options{})
+	assets := regexp.MustCompile(`/assets/[a-z]+\.[0-9a-f]{12}\.[a-z]+`).FindAllString(text(t, ask(t, h, "GET", "/")), -1)
+	if len(assets) != 4 { // the icon twice
+		t.Fatalf("assets %v", assets)
+	}
+	for _, target := range append(assets, "/", "/latest") {
+		plain := ask(t, h, "GET", target)
+		body, tag := text(t, plain), plain.Header.Get("ETag")
+		packed := ask(t, h, "GET", target, "Accept-Encoding", "br, gzip;q=0.8")
+		got := text(t, packed)
+		if packed.Header.Get("Content-Encoding") == "gzip" {
+			z, err := gzip.NewReader(strings.NewReader(got))
+			if err != nil {
+				t.Fatal(err)
+			}
+			unpacked, _ := io.ReadAll(z)
+			got = string(unpacked)
+		} else if len(body) > minGzip {
+			t.Errorf("%s is not compressed", target)
+		}
+		if got != body || packed.Header.Get("ETag") != tag || packed.Header.Get("Vary") != "Accept-Encoding" {
+			t.Errorf("%s differs when compressed", target)
+		}
+		if r := ask(t, h, "GET", target, "Accept-Encoding", "gzip;q=0"); r.Header.Get("Content-Encoding") != "" {
+			t.Errorf("%s compressed against the client's wish", target)
+		}
+		again := ask(t, h, "GET", target, "If-None-Match", `"x", `+tag)
+		if again.StatusCode != 304 || text(t, again) != "" || !strings.Contains(plain.Header.Get("Cache-Control"), "max-age") {
+			t.Errorf("%s: %d, %s", target, again.StatusCode, plain.Header.Get("Cache-Control"))
+		}
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	h := Handler(fill(t), Options{})
+	for _, target := range []string{"/", "/latest", "/v1/releases", "/else"} {
+		if r := ask(t, h, "POST", target); r.StatusCode != 405 {
+			t.Errorf("POST %s: %d", target, r.StatusCode)
+		}
+		if r := ask(t, h, "HEAD", target); r.StatusCode == 405 {
+			t.Errorf("HEAD %s: %d", target, r.StatusCode)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := fill(t)
+	var failed error
+	h := Handler(s, Options{Failed: func(_ *http.Request, err error) { failed = err }})
+	if r := ask(t, h, "GET", "/healthz"); r.StatusCode != 200 || text(t, r) != "ok\n" {
+		t.Errorf("%d", r.StatusCode)
+	}
+	s.Close()
+	for target, status := range map[string]int{"/healthz": 503, "/": 500, "/latest": 500, "/releases/x": 500} {
+		failed = nil
+		r := ask(t, h, "GET", target)
+		if body := text(t, r); r.StatusCode != status || strings.Contains(body, "sql") || failed == nil {
+			t.Errorf("%s: %d %q, %v", target, r.StatusCode, body, errors.Unwrap(failed))
+		}
+	}
+}
+
+// The verdict is another package's format: whatever it holds, the page is shown.
+func TestOddVerdicts(t *testing.T) {
+	s := fill(t)
+	h := Handler(s, Options{})
+	for _, raw := range []string{`null`, `[]`, `"x"`, `{}`, `[{"passed":true},{"passed":false,"reason":"<no root>"}]`, `{"stages":"x"}`, `{"stages":[{"seen":true,"at":-1e9}]}`} {
+		r := catalogtest.Image("debian-12", "x86_64", 20)
+		r.Verdict = json.RawMessage(raw)
+		if err := s.Put(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		a := ask(t, h, "GET", "/releases/"+r.ID)
+		if body := text(t, a); a.StatusCode != 200 || strings.Contains(body, "<no root>") || strings.Contains(body, "NaN") {
+			t.Errorf("%s: %d", raw, a.StatusCode)
+		}
+	}
+}
