@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,4 +250,37 @@ json.dump({"version": ds.get_metadata_api_version(), "meta": crawled["meta-data"
 		got.User != "#!/bin/sh\x00ÿ" || got.Meta.Placement["region"] != "eu-central-1" || got.Version != "2021-03-23" {
 		t.Errorf("cloud-init read %s", out)
 	}
+}
+
+func TestSince(t *testing.T) {
+	t.Parallel()
+	i := example.complete()
+	for _, entries := range []map[string]entry{i.entries(), i.dynamic()} {
+		for path, e := range entries {
+			if !slices.Contains(versions, e.since) {
+				t.Errorf("%s came with version %s, which does not exist", path, e.since)
+			}
+		}
+	}
+	if !slices.IsSorted(versions) {
+		t.Error("the versions are not in order")
+	}
+}
+
+func FuzzHandler(f *testing.F) {
+	h := Handler(example, Options{})
+	f.Add("GET", "/latest/meta-data/public-keys/0=me/openssh-key", "", "")
+	f.Add("PUT", "/latest/api/token", "AQAAAA==", "60")
+	f.Add("HEAD", "//latest/../%2f/", "", "-1")
+	f.Fuzz(func(t *testing.T, method, path, token, ttl string) {
+		r := ask(h, method, path, headerToken, token, headerTTL, ttl)
+		switch r.StatusCode {
+		case 200, 400, 401, 403, 404, 405:
+		default:
+			t.Errorf("%s %q: status %d", method, path, r.StatusCode)
+		}
+		if token != "" && r.StatusCode == 200 && method != "PUT" {
+			t.Errorf("a made-up token %q was accepted", token)
+		}
+	})
 }

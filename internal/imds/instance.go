@@ -18,27 +18,27 @@ import (
 // Instance is what the service tells about one instance. The zero value of a field leaves its entry out,
 // except where a default is named; an instance has at least an ID.
 type Instance struct {
-	ID           string // such as i-0123456789abcdef0
-	ImageID      string // default ami-00000000000000000
-	Type         string // default t3.micro
-	Arch         string // x86_64 (default) or arm64
-	AccountID    string // default 000000000000
-	Region       string // default us-east-1
-	AZ           string // availability zone; default the region's a
-	LocalIPv4    string
-	Subnet       string // of the subnet and the VPC, in CIDR form; default 169.0.0.0/8, as internal/machine has it
-	PublicIPv4   string
-	MAC          string
-	Hostname     string            // default ip-a-b-c-d.ec2.internal, from LocalIPv4
-	KeyName      string            // of PublicKey; default "ingot"
-	PublicKey    string            // OpenSSH authorized_keys format; "" for an instance without a key pair
-	UserData     []byte            // raw, not base64
-	RootDevice   string            // default /dev/xvda
-	Tags         map[string]string // given out only if TagsInMetadata
-	Launched     time.Time         // UTC; default: none is told
-	LaunchIndex  int
-	Reservation  string   // default: from ID
-	SecurityGrps []string // default: "default"
+	ID             string // such as i-0123456789abcdef0
+	ImageID        string // default ami-00000000000000000
+	Type           string // default t3.micro
+	Arch           string // x86_64 (default) or arm64
+	AccountID      string // default 000000000000
+	Region         string // default us-east-1
+	AZ             string // availability zone; default the region's a
+	LocalIPv4      string
+	Subnet         string // of the subnet and the VPC, in CIDR form; default 169.0.0.0/8, as internal/machine has it
+	PublicIPv4     string
+	MAC            string
+	Hostname       string            // default ip-a-b-c-d.ec2.internal, from LocalIPv4
+	KeyName        string            // of PublicKey; default "ingot"
+	PublicKey      string            // OpenSSH authorized_keys format; "" for an instance without a key pair
+	UserData       []byte            // raw, not base64
+	RootDevice     string            // default /dev/xvda
+	Tags           map[string]string // given out only if TagsInMetadata
+	Launched       time.Time         // UTC; default: none is told
+	LaunchIndex    int
+	ReservationID  string   // default: from ID
+	SecurityGroups []string // default: "default"
 
 	TagsInMetadata bool // the launch option InstanceMetadataTags=enabled
 }
@@ -55,9 +55,9 @@ func (i Instance) complete() Instance {
 	i.KeyName = cmp.Or(i.KeyName, "ingot")
 	i.RootDevice = cmp.Or(i.RootDevice, "/dev/xvda")
 	i.Hostname = cmp.Or(i.Hostname, i.PrivateName())
-	i.Reservation = cmp.Or(i.Reservation, i.derive("r-"))
-	if len(i.SecurityGrps) == 0 {
-		i.SecurityGrps = []string{"default"}
+	i.ReservationID = cmp.Or(i.ReservationID, i.derive("r-"))
+	if len(i.SecurityGroups) == 0 {
+		i.SecurityGroups = []string{"default"}
 	}
 	i.Tags = maps.Clone(i.Tags)
 	return i

@@ -34,8 +34,8 @@ func (i Instance) entries() map[string]entry {
 	add("1.0", "hostname", i.Hostname)
 	add("1.0", "instance-id", i.ID)
 	add("1.0", "local-ipv4", i.LocalIPv4)
-	add("1.0", "reservation-id", i.Reservation)
-	add("1.0", "security-groups", strings.Join(i.SecurityGrps, "\n"))
+	add("1.0", "reservation-id", i.ReservationID)
+	add("1.0", "security-groups", strings.Join(i.SecurityGroups, "\n"))
 	add("2007-01-19", "local-hostname", i.Hostname)
 	add("2007-08-29", "instance-type", i.Type)
 	add("2007-12-15", "block-device-mapping/ami", i.RootDevice)
@@ -81,7 +81,7 @@ func (i Instance) addInterface(add func(since, path, value string)) {
 		"mac":                    i.MAC,
 		"owner-id":               i.AccountID,
 		"security-group-ids":     i.derive("sg-"),
-		"security-groups":        strings.Join(i.SecurityGrps, "\n"),
+		"security-groups":        strings.Join(i.SecurityGroups, "\n"),
 		"subnet-id":              i.derive("subnet-"),
 		"subnet-ipv4-cidr-block": i.Subnet,
 		"vpc-id":                 i.derive("vpc-"),

@@ -31,6 +31,12 @@ var firmwares = map[string][]firmware{
 	},
 }
 
+// CheckFirmware returns nil when this host has UEFI firmware for guests of an architecture, or what to install.
+func CheckFirmware(arch string) error {
+	_, err := findFirmware(arch)
+	return err
+}
+
 func findFirmware(arch string) (firmware, error) {
 	for _, f := range firmwares[arch] {
 		if isFile(f.code) && isFile(f.vars) {

@@ -14,34 +14,12 @@ import (
 	"time"
 
 	"ingot/internal/fault"
+	"ingot/internal/machine/machinetest"
 )
 
 func TestMain(m *testing.M) {
 	Main()
 	os.Exit(m.Run())
-}
-
-// disk returns a disk whose boot sector prints text on the serial port and then powers off or halts. In
-// GNU as:
-//
-//	xorw %ax,%ax; movw %ax,%ds; movw $msg,%si; movw $0x3f8,%dx
-//	1: lodsb; testb %al,%al; jz 2f; outb %al,%dx; jmp 1b
-//	2: movb off,%al; testb %al,%al; jz 3f; movw $0x604,%dx; movw $0x2000,%ax; outw %ax,%dx   # ACPI S5 of q35
-//	3: hlt; jmp 3b; off: .byte 1; msg:
-func disk(t *testing.T, text string, off bool) string {
-	t.Helper()
-	image := make([]byte, 1<<20)
-	n := copy(image, "\x31\xc0\x8e\xd8\xbe\x24\x7c\xba\xf8\x03\xac\x84\xc0\x74\x03\xee\xeb\xf8\xa0\x23\x7c\x84\xc0\x74\x07"+
-		"\xba\x04\x06\xb8\x00\x20\xef\xf4\xeb\xfd\x00"+text)
-	if off {
-		image[n-len(text)-1] = 1
-	}
-	image[510], image[511] = 0x55, 0xaa
-	path := filepath.Join(t.TempDir(), "disk,with comma.raw")
-	if err := os.WriteFile(path, image, 0o400); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // buffer is a console that can be read while it is written, and waited on.
@@ -73,18 +51,9 @@ func (b *buffer) waitFor(t *testing.T, text string, n int) {
 	t.Fatalf("the console never said %q %d times; it said %q", text, n, b.String())
 }
 
-func needQEMU(t *testing.T) {
-	t.Helper()
-	for _, name := range []string{"qemu-system-x86_64", "qemu-img"} {
-		if _, err := findProgram(name, name); err != nil {
-			t.Skip(err)
-		}
-	}
-}
-
 func start(t *testing.T, c Config) *Machine {
 	t.Helper()
-	needQEMU(t)
+	machinetest.Need(t)
 	if c.Dir == "" {
 		c.Dir = filepath.Join(t.TempDir(), "it's a scratch, folder")
 	}
@@ -103,7 +72,7 @@ func TestPowerOff(t *testing.T) {
 		t.Run(bus, func(t *testing.T) {
 			t.Parallel()
 			var out buffer
-			image := disk(t, "hello from the boot sector\r\n", true)
+			image := machinetest.Disk(t, "hello from the boot sector\r\n", true)
 			m := start(t, Config{Disk: image, DiskSize: 8 << 20, Bus: bus, Console: &out})
 			ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 			defer cancel()
@@ -126,7 +95,7 @@ func TestPowerOff(t *testing.T) {
 func TestRunning(t *testing.T) {
 	t.Parallel()
 	var out buffer
-	m := start(t, Config{Disk: disk(t, "ready", false), Console: &out, SSH: "127.0.0.1:0"})
+	m := start(t, Config{Disk: machinetest.Disk(t, "ready", false), Console: &out, SSH: "127.0.0.1:0"})
 	out.waitFor(t, "ready", 1)
 	ctx := context.Background()
 
@@ -169,15 +138,15 @@ func TestReuse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var out buffer
-	m := start(t, Config{Disk: disk(t, "first", false), Dir: dir, Console: &out})
+	m := start(t, Config{Disk: machinetest.Disk(t, "first", false), Dir: dir, Console: &out})
 	out.waitFor(t, "first", 1)
 	m.Kill()
 	m.Kill() // twice is once
 	// The image of the second machine is another, but Reuse boots the first one's overlay.
-	m = start(t, Config{Disk: disk(t, "second", true), Dir: dir, Console: &out, Reuse: true})
+	m = start(t, Config{Disk: machinetest.Disk(t, "second", true), Dir: dir, Console: &out, Reuse: true})
 	out.waitFor(t, "first", 2)
 	m.Kill()
-	m = start(t, Config{Disk: disk(t, "third", true), Dir: dir, Console: &out})
+	m = start(t, Config{Disk: machinetest.Disk(t, "third", true), Dir: dir, Console: &out})
 	out.waitFor(t, "third", 1)
 }
 
@@ -202,7 +171,7 @@ func TestStartRefuses(t *testing.T) {
 	} {
 		c.Accel = TCG("x86_64", "test")
 		t.Run(name, func(t *testing.T) {
-			needQEMU(t)
+			machinetest.Need(t)
 			_, err := Start(context.Background(), c.Config)
 			if err == nil || fault.KindOf(err) != c.kind {
 				t.Errorf("got %v (%v), want %v", err, fault.KindOf(err), c.kind)
@@ -213,7 +182,7 @@ func TestStartRefuses(t *testing.T) {
 
 func TestProbe(t *testing.T) {
 	t.Parallel()
-	needQEMU(t)
+	machinetest.Need(t)
 	// The probe's guest comes to its end where guests work: TCG always does.
 	if err := runProbe(context.Background(), "x86_64", TCG("x86_64", ""), time.Minute); err != nil {
 		t.Errorf("the test guest failed on TCG: %v", err)
