@@ -29,8 +29,8 @@ var example = Instance{
 
 // ask sends a request straight to the handler; headers are pairs.
 func ask(h http.Handler, method, path string, headers ...string) *http.Response {
-	r := httptest.NewRequest(method, "http://169.254.169.254/", nil)
-	r.URL.Path = path
+	r := httptest.NewRequest("GET", "http://169.254.169.254/", nil)
+	r.Method, r.URL.Path = method, path
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
