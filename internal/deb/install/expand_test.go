@@ -1,0 +1,104 @@
+package install
+
+import (
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"ingot/internal/fault"
+	"ingot/internal/lock"
+)
+
+// expandOne puts a package into a directory of expanded ones.
+func expandOne(t *testing.T, x *expander) (lock.Package, string) {
+	t.Helper()
+	data := pack("one", "", map[string]string{"conffiles": "/etc/odd\n"}, "etc/odd").deb(t)
+	file := filepath.Join(t.TempDir(), "one.deb")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	return lock.Package{Name: "one", SHA256: hex.EncodeToString(sum[:])}, file
+}
+
+func TestExpandedIsKept(t *testing.T) {
+	t.Parallel()
+	x := &expander{dir: t.TempDir()}
+	p, file := expandOne(t, x)
+	want := fmt.Sprintf("%x", md5.Sum([]byte("of one\n")))
+	for range 2 {
+		c, err := x.open(p, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.expand(t.Context(), c, p, file); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.members) != 1 || len(c.conffiles) != 1 || c.conffiles[0].md5 != want {
+			t.Errorf("content %+v", c)
+		}
+		os.Remove(file) // the second time, the package itself is not needed
+	}
+	if left, _ := filepath.Glob(filepath.Join(x.dir, "*", ".*")); left != nil {
+		t.Errorf("%v is left behind", left)
+	}
+}
+
+// Whatever happens to an expanded package, it is noticed and made anew.
+func TestExpandedIsVerified(t *testing.T) {
+	t.Parallel()
+	x := &expander{dir: t.TempDir()}
+	p, file := expandOne(t, x)
+	c, err := x.open(p, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.expand(t.Context(), c, p, file); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(x.at(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range whole {
+		if i%97 != 0 && i < len(whole)-200 {
+			continue
+		}
+		damaged := append([]byte(nil), whole...)
+		damaged[i] ^= 1
+		if err := os.WriteFile(x.at(p), damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := new(content).load(x.at(p)); err == nil {
+			t.Errorf("a change in byte %d of %d was not noticed", i, len(whole))
+		}
+	}
+	for _, size := range []int{0, 10, len(whole) / 2, len(whole) - 1} {
+		if err := os.WriteFile(x.at(p), whole[:size], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := x.open(p, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.expand(t.Context(), c, p, file); err != nil || len(c.members) != 1 {
+			t.Errorf("cut to %d bytes: %v", size, err)
+		}
+	}
+}
+
+func TestExpandChecksThePackage(t *testing.T) {
+	t.Parallel()
+	x := &expander{dir: t.TempDir()}
+	p, file := expandOne(t, x)
+	if err := os.WriteFile(file, pack("two", "", nil).deb(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.make(t.Context(), p, file, x.at(p)); fault.KindOf(err) != fault.Trust {
+		t.Errorf("error %v is not of kind trust", err)
+	}
+}
