@@ -124,8 +124,13 @@ func coreImage(ctx context.Context, b distro.Build) ([]byte, error) {
 	}
 	defer sb.Close()
 	var image, messages bytes.Buffer
+	// grub-mkimage seeks in its configuration and syncs its output, so neither can be a pipe. /run is the
+	// sandbox's own.
+	const script = `cat > /run/core.cfg
+grub-mkimage -O i386-pc -p /boot/grub -c /run/core.cfg -o /run/core.img "$@"
+cat /run/core.img`
 	err = sb.Run(ctx, sandbox.Command{
-		Args:   append([]string{"grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c", "/dev/stdin"}, coreModules...),
+		Args:   append([]string{"/bin/sh", "-e", "-c", script, "sh"}, coreModules...),
 		Stdin:  strings.NewReader(prefix(b)),
 		Stdout: &image,
 		Stderr: &messages,

@@ -1,0 +1,222 @@
+// Package cli is the command line: one file for each verb, which turns flags into one call and renders what
+// comes back.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"ingot/internal/fault"
+	"ingot/internal/fetch"
+	"ingot/internal/pipeline"
+	"ingot/internal/progress"
+	"ingot/internal/sandbox"
+)
+
+// app is what the verbs share: the global flags, and what is opened for them.
+type app struct {
+	out, err io.Writer
+
+	json    bool
+	quiet   bool
+	verbose bool
+	offline bool
+	trace   string
+	cache   string
+	state   string
+
+	reporter *progress.Reporter
+	closers  []func() error
+}
+
+// Main runs the command line and returns its exit code.
+func Main(ctx context.Context, args []string, out, errw io.Writer) int {
+	a := &app{out: out, err: errw}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errw)
+	err := root.ExecuteContext(ctx)
+	err = errors.Join(err, a.close())
+	var left *exitError
+	if errors.As(err, &left) {
+		return left.code
+	}
+	a.report(err)
+	return fault.Exit(err)
+}
+
+// exitError ends the program with a code of its own and without a word: what is to be said has been said.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit %d", e.code) }
+
+// report says why a command failed, and what to do about it.
+func (a *app) report(err error) {
+	if err == nil {
+		return
+	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.err, "ingot: interrupted; run the same command again to go on")
+		return
+	}
+	kind := fault.KindOf(err)
+	if a.json {
+		a.result("error", map[string]any{"kind": kind.String(), "exit": kind.Exit(), "error": err.Error(), "hint": fault.HintOf(err)})
+		return
+	}
+	fmt.Fprintf(a.err, "ingot: %v\n", err)
+	if hint := fault.HintOf(err); hint != "" {
+		fmt.Fprintf(a.err, "hint: %s\n", hint)
+	}
+	if kind == fault.Bug {
+		fmt.Fprintln(a.err, "hint: this is not an error that ingot knows; -v may show more")
+	}
+}
+
+// begin prepares what the flags ask for; it runs before every verb.
+func (a *app) begin() error {
+	var sinks []progress.Sink
+	switch {
+	case a.json:
+		sinks = append(sinks, events(a.out))
+	case a.quiet:
+	case isTerminal(a.err):
+		sink, stop := bars(a.err, a.verbose)
+		sinks = append(sinks, sink)
+		a.closers = append(a.closers, func() error { stop(); return nil })
+	default:
+		sinks = append(sinks, lines(a.err, a.verbose))
+	}
+	if a.trace != "" {
+		f, err := os.Create(a.trace)
+		if err != nil {
+			return fault.New(fault.Usage, fmt.Errorf("--trace: %w", err), "")
+		}
+		sink, end := trace(f)
+		sinks = append(sinks, sink)
+		a.closers = append(a.closers, func() error { return errors.Join(end(), f.Close()) })
+	}
+	a.reporter = progress.New(sinks...)
+	return nil
+}
+
+// settle ends the progress display, so that a verb can print its result.
+func (a *app) settle() error { return a.close() }
+
+func (a *app) close() error {
+	var errs []error
+	for _, c := range a.closers {
+		errs = append(errs, c())
+	}
+	a.closers = nil
+	return errors.Join(errs...)
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// result prints a value as one line of JSON, after all events.
+func (a *app) result(kind string, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // results are made of what JSON can write
+	}
+	fmt.Fprintf(a.out, `{"event":%q,"value":%s}`+"\n", kind, text)
+}
+
+// say prints the result of a verb: text for people, or v as JSON with --json.
+func (a *app) say(v any, format string, args ...any) error {
+	if err := a.settle(); err != nil {
+		return err
+	}
+	if a.json {
+		a.result("result", v)
+	} else {
+		fmt.Fprintf(a.out, format+"\n", args...)
+	}
+	return nil
+}
+
+// foundry opens the caches that the steps work with.
+func (a *app) foundry() (*pipeline.Foundry, error) {
+	cache, err := a.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	client, err := fetch.New(fetch.Options{Dir: filepath.Join(cache, "downloads"), Offline: a.offline})
+	if err != nil {
+		return nil, err
+	}
+	a.closers = append(a.closers, func() error { client.Close(); return nil })
+	return &pipeline.Foundry{Cache: cache, Fetch: client, Progress: a.reporter, Now: time.Now}, nil
+}
+
+func (a *app) cacheDir() (string, error) {
+	return folder(a.cache, "INGOT_CACHE", "XDG_CACHE_HOME", ".cache")
+}
+func (a *app) stateDir() (string, error) {
+	return folder(a.state, "INGOT_STATE", "XDG_STATE_HOME", ".local/state")
+}
+
+// folder finds a folder of ours by the XDG base directory specification.
+func folder(flag, own, xdg, home string) (string, error) {
+	if flag != "" {
+		return filepath.Abs(flag)
+	}
+	if d := os.Getenv(own); d != "" {
+		return filepath.Abs(d)
+	}
+	if d := os.Getenv(xdg); filepath.IsAbs(d) {
+		return filepath.Join(d, "ingot"), nil
+	}
+	h, err := os.UserHomeDir()
+	if err != nil {
+		return "", fault.New(fault.Host, err, "set "+own)
+	}
+	return filepath.Join(h, home, "ingot"), nil
+}
+
+// asRoot runs a verb as root of a user namespace when the user is not root: ownership in a tree needs it.
+func asRoot(run func(cmd *cobra.Command, args []string) error) func(cmd *cobra.Command, args []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		code, entered, err := sandbox.Enter(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if entered {
+			return &exitError{code}
+		}
+		return run(cmd, args)
+	}
+}
+
+// settings is the value of --set, which may be given any number of times.
+type settings map[string]string
+
+func (s settings) String() string { return "" }
+
+// Type implements pflag.Value.
+func (s settings) Type() string { return "key=value" }
+
+// Set implements pflag.Value.
+func (s settings) Set(text string) error {
+	key, value, ok := strings.Cut(text, "=")
+	if !ok || key == "" {
+		return fmt.Errorf("%q is not key=value", text)
+	}
+	s[key] = value
+	return nil
+}

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ingot/internal/disk"
+	"ingot/internal/fault"
+	"ingot/internal/pipeline"
+	"ingot/internal/progress"
+	"ingot/internal/recipe"
+)
+
+// outputFlag adds --output to a verb that makes artifacts.
+func outputFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("output", "o", "out", "`FOLDER` that gets a folder for each image")
+}
+
+func (a *app) buildVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "build RECIPE",
+		Short: "Make the disk image of a recipe, with everything that goes with it",
+		Long: `Make the disk image of a recipe: resolve (unless the lock answers the recipe), fetch, install, customise,
+assemble, audit. The folder OUTPUT/NAME then holds
+
+  disk.raw           the image, sparse
+  disk.blocks.json   its block map: which 512 KiB blocks mean something, and their SHA-256
+  lock.json          the lock it was made from
+  manifest.json      what it is, with all packages
+  sbom.spdx.json     the same as an SPDX 2.3 document
+  audit.json         what the hygiene audit found
+  build.log          what happened
+
+Nothing is done when the folder holds what the same recipe, lock and ingot made. The same lock gives the same
+disk, bit for bit.`,
+		Args: args(1, 1, "one recipe"),
+	}
+	set := recipeFlags(cmd)
+	out := outputFlag(cmd)
+	qcow2 := cmd.Flags().Bool("qcow2", false, "also write disk.qcow2")
+	upgrade := cmd.Flags().Bool("upgrade", false, "choose the newest packages first, as `ingot lock --upgrade` does")
+	cmd.RunE = asRoot(func(cmd *cobra.Command, args []string) error {
+		f, err := a.foundry()
+		if err != nil {
+			return err
+		}
+		return each(args[0], set, func(r *recipe.Recipe) error {
+			dir := filepath.Join(*out, r.Name)
+			art, fresh, err := a.build(cmd, f, r, dir, pipeline.LockOptions{Upgrade: *upgrade})
+			if err != nil {
+				return err
+			}
+			if *qcow2 {
+				if err := f.QCOW2(cmd.Context(), art); err != nil {
+					return err
+				}
+			}
+			return a.sayBuilt(art, fresh)
+		})
+	})
+	return cmd
+}
+
+// build runs the build with its log beside it.
+func (a *app) build(cmd *cobra.Command, f *pipeline.Foundry, r *recipe.Recipe, dir string, o pipeline.LockOptions) (*pipeline.Artifact, bool, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, false, fmt.Errorf("making the output folder: %w", err)
+	}
+	log, err := os.CreateTemp(dir, pipeline.LogFile+".tmp-*")
+	if err != nil {
+		return nil, false, fmt.Errorf("opening the build log: %w", err)
+	}
+	defer os.Remove(log.Name())
+	defer log.Close()
+	remove := f.Progress.Attach(lines(log, true))
+	art, fresh, err := f.Build(cmd.Context(), r, dir, o)
+	remove()
+	if err != nil {
+		fmt.Fprintf(log, "failed: %v\n", err)
+	}
+	if fresh || err != nil {
+		if e := os.Chmod(log.Name(), 0o644); e == nil {
+			e = os.Rename(log.Name(), filepath.Join(dir, pipeline.LogFile))
+			if err == nil {
+				err = e
+			}
+		}
+	}
+	return art, fresh, err
+}
+
+func (a *app) sayBuilt(art *pipeline.Artifact, fresh bool) error {
+	m := art.Manifest
+	if !fresh {
+		return a.say(m, "%s is up to date: nothing to do", art.Disk())
+	}
+	publicly := "may be public"
+	if !m.PublicOK {
+		publicly = "must not be public (see audit.json)"
+	}
+	return a.say(m, "Built %s: %d packages, disk of %s, %d blocks (%s) to publish, %s\nsha256 %s\nBoot it with: ingot boot %s",
+		art.Disk(), len(m.Packages), bytesText(m.DiskSize), m.Blocks, bytesText(int64(m.Blocks)*disk.BlockSize), publicly, m.Disk, art.Dir)
+}
+
+func (a *app) installVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "install RECIPE DEVICE",
+		Short: "Write the image of a recipe to an attached device",
+		Long: `Build the recipe's image unless it is up to date, and write it to a block device, only the blocks that mean
+something, so that a snapshot of the device is as small as can be. A device that is mounted, in use, or holds
+partitions or a filesystem is refused; --force overrides the last two.`,
+		Args: args(2, 2, "a recipe and a device"),
+	}
+	set := recipeFlags(cmd)
+	out := outputFlag(cmd)
+	force := cmd.Flags().Bool("force", false, "overwrite partitions and filesystems on the device")
+	check := cmd.Flags().Bool("verify", false, "read everything back from the device and compare")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if os.Geteuid() != 0 {
+			return fault.New(fault.Host, fmt.Errorf("writing to %s needs root", args[1]), "run it with sudo")
+		}
+		r, err := one(args[0], set)
+		if err != nil {
+			return err
+		}
+		f, err := a.foundry()
+		if err != nil {
+			return err
+		}
+		art, _, err := a.build(cmd, f, r, filepath.Join(*out, r.Name), pipeline.LockOptions{})
+		if err != nil {
+			return err
+		}
+		m, err := art.Map()
+		if err != nil {
+			return err
+		}
+		img, err := os.Open(art.Disk())
+		if err != nil {
+			return err
+		}
+		defer img.Close()
+		task := a.reporter.Begin("install on "+args[1], m.Bytes(), progress.Bytes)
+		err = disk.Install(cmd.Context(), args[1], img, m, disk.InstallOptions{Force: *force, Verify: *check, Task: task})
+		task.End(err)
+		if err != nil {
+			return err
+		}
+		return a.say(art.Manifest, "Installed %s on %s: %s written", r.Name, args[1], bytesText(m.Bytes()))
+	}
+	return cmd
+}

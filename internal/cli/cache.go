@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ingot/internal/pipeline"
+)
+
+func (a *app) cacheVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cache",
+		Short: "Show what the caches hold",
+		Long:  "Show what the caches hold. Everything in them can be fetched or made again.",
+		Args:  args(0, 0, "no arguments, or prune"),
+		RunE: asRoot(func(cmd *cobra.Command, _ []string) error {
+			f, err := a.foundry()
+			if err != nil {
+				return err
+			}
+			rooms, err := f.Usage(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.say(rooms, "")
+			}
+			for _, r := range rooms {
+				fmt.Fprintf(a.out, "%-10s %8d files  %10s  %s\n", r.Name, r.Files, bytesText(r.Bytes), r.Path)
+			}
+			return nil
+		}),
+	}
+	prune := &cobra.Command{
+		Use:   "prune",
+		Short: "Remove what has not been used for a while",
+		Args:  args(0, 0, "no arguments"),
+	}
+	days := prune.Flags().Int("days", 30, "keep what was used within this many `DAYS`; 0 removes everything")
+	prune.RunE = asRoot(func(cmd *cobra.Command, _ []string) error {
+		f, err := a.foundry()
+		if err != nil {
+			return err
+		}
+		freed, err := f.Prune(cmd.Context(), time.Duration(*days)*24*time.Hour)
+		if err != nil {
+			return err
+		}
+		return a.say(map[string]int64{"freed": freed}, "Freed %s", bytesText(freed))
+	})
+	cmd.AddCommand(prune)
+	return cmd
+}
+
+// artifactOf returns the folder that an argument names: a folder with an artifact, or the one in which a
+// recipe's build put its image.
+func artifactOf(arg, out string, set settings) (*pipeline.Artifact, error) {
+	if info, err := os.Stat(arg); err == nil && info.IsDir() {
+		return pipeline.OpenArtifact(arg)
+	}
+	r, err := one(arg, set)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.OpenArtifact(filepath.Join(out, r.Name))
+}

@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"ingot/internal/progress"
+)
+
+// lines renders progress for pipes and logs: one line when a task of the top two levels ends, and every
+// line meant for a person. verbose adds the beginnings, the deeper tasks and what the distribution's
+// programs print.
+func lines(w io.Writer, verbose bool) progress.Sink {
+	type open struct {
+		depth int
+		begun time.Time
+	}
+	tasks := map[int64]open{}
+	return func(e progress.Event) {
+		t := tasks[e.Task]
+		switch e.Kind {
+		case progress.Begin:
+			t = open{begun: e.Time}
+			if e.Parent != 0 {
+				t.depth = tasks[e.Parent].depth + 1
+			}
+			tasks[e.Task] = t
+			if verbose || t.depth == 0 {
+				fmt.Fprintf(w, "%s%s …\n", indent(t.depth), e.Name)
+			}
+		case progress.End:
+			delete(tasks, e.Task)
+			if verbose || t.depth < 2 || e.Err != "" {
+				fmt.Fprintln(w, ending(e, t.depth, e.Time.Sub(t.begun)))
+			}
+		case progress.Log:
+			fmt.Fprintf(w, "%s%s\n", indent(t.depth+1), e.Text)
+		case progress.Output:
+			if verbose {
+				fmt.Fprintf(w, "%s│ %s\n", indent(t.depth+1), e.Text)
+			}
+		}
+	}
+}
+
+func indent(depth int) string { return strings.Repeat("  ", depth) }
+
+// ending is the line that closes a task: its name, what it came to, and how long it took.
+func ending(e progress.Event, depth int, took time.Duration) string {
+	var b strings.Builder
+	b.WriteString(indent(depth))
+	mark := "✓"
+	if e.Err != "" {
+		mark = "✗"
+	}
+	fmt.Fprintf(&b, "%s %s", mark, e.Name)
+	switch {
+	case e.Text != "":
+		b.WriteString(": " + e.Text)
+	case e.Unit == progress.Bytes && e.Done > 0:
+		b.WriteString(": " + bytesText(e.Done))
+	case e.Unit == progress.Items && e.Done > 0:
+		fmt.Fprintf(&b, ": %d", e.Done)
+	}
+	fmt.Fprintf(&b, " (%s)", short(took))
+	return b.String()
+}
+
+func short(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return d.Round(time.Millisecond).String()
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	}
+	return d.Round(time.Second).String()
+}
+
+func bytesText(n int64) string {
+	const unit = 1024
+	switch {
+	case n < unit:
+		return fmt.Sprintf("%d B", n)
+	case n < unit*unit:
+		return fmt.Sprintf("%.1f KiB", float64(n)/unit)
+	case n < unit*unit*unit:
+		return fmt.Sprintf("%.1f MiB", float64(n)/unit/unit)
+	}
+	return fmt.Sprintf("%.2f GiB", float64(n)/unit/unit/unit)
+}
+
+// bars renders progress for a terminal: a bar or a spinner for each running task, a line for each that is
+// over. The returned function must be called before anything else is printed.
+func bars(w io.Writer, verbose bool) (progress.Sink, func()) {
+	p := mpb.New(mpb.WithOutput(w), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
+	type open struct {
+		bar   *mpb.Bar
+		depth int
+		begun time.Time
+	}
+	tasks := map[int64]*open{}
+	sink := func(e progress.Event) {
+		t := tasks[e.Task]
+		switch e.Kind {
+		case progress.Begin:
+			t = &open{begun: e.Time}
+			if parent := tasks[e.Parent]; parent != nil {
+				t.depth = parent.depth + 1
+			}
+			tasks[e.Task] = t
+			if t.depth < 3 {
+				t.bar = newBar(p, e, t.depth)
+			}
+		case progress.Advance:
+			if t != nil && t.bar != nil {
+				if e.Total > 0 {
+					t.bar.SetTotal(e.Total, false)
+				}
+				t.bar.SetCurrent(e.Done)
+			}
+		case progress.End:
+			if t == nil {
+				return
+			}
+			delete(tasks, e.Task)
+			if t.bar != nil {
+				t.bar.Abort(true)
+			}
+			if verbose || t.depth < 2 || e.Err != "" {
+				fmt.Fprintln(p, ending(e, t.depth, e.Time.Sub(t.begun)))
+			}
+		case progress.Log:
+			fmt.Fprintln(p, "  "+e.Text)
+		case progress.Output:
+			if verbose {
+				fmt.Fprintln(p, "  │ "+e.Text)
+			}
+		}
+	}
+	return sink, p.Shutdown
+}
+
+func newBar(p *mpb.Progress, e progress.Event, depth int) *mpb.Bar {
+	name := decor.Name(indent(depth)+e.Name, decor.WC{C: decor.DindentRight | decor.DSyncWidth})
+	took := decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 8})
+	if e.Unit == progress.Bytes {
+		return p.AddBar(e.Total, mpb.PrependDecorators(name),
+			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f", decor.WC{W: 24}), took))
+	}
+	if e.Total > 0 {
+		return p.AddBar(e.Total, mpb.PrependDecorators(name),
+			mpb.AppendDecorators(decor.CountersNoUnit("%d / %d", decor.WC{W: 24}), took))
+	}
+	return p.New(0, mpb.SpinnerStyle(), mpb.PrependDecorators(name), mpb.AppendDecorators(took))
+}
+
+// events renders progress as one JSON object a line; Advance events of a task are thinned to four a second.
+func events(w io.Writer) progress.Sink {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	last := map[int64]time.Time{}
+	return func(e progress.Event) {
+		switch e.Kind {
+		case progress.Advance:
+			if e.Time.Sub(last[e.Task]) < 250*time.Millisecond {
+				return
+			}
+			last[e.Task] = e.Time
+		case progress.End:
+			delete(last, e.Task)
+		}
+		_ = enc.Encode(e) // a reader that went away must not stop the work
+	}
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"ingot/internal/fault"
+	"ingot/internal/machine"
+	"ingot/internal/sandbox"
+)
+
+// checkup is one line of the doctor's report.
+type checkup struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Needed bool   `json:"needed"` // building cannot do without it
+	Detail string `json:"detail"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+func (a *app) doctorVerb() *cobra.Command {
+	return &cobra.Command{
+		Use:   "doctor",
+		Short: "Check what this machine can do for ingot",
+		Long: `Check what this machine can do for ingot: namespaces to run packages' scripts in, QEMU and firmware to boot
+images with, KVM, disk space, and the kernel's vsyscall page, which programs of CentOS 6 need. Exits with 8
+when building images cannot work here.`,
+		Args: args(0, 0, "no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all := a.checkups(cmd.Context())
+			if err := a.settle(); err != nil {
+				return err
+			}
+			var broken error
+			for _, c := range all {
+				if c.Needed && !c.OK {
+					broken = fault.New(fault.Host, errors.New("this machine cannot build images yet"), c.Hint)
+				}
+				if a.json {
+					a.result("check", c)
+					continue
+				}
+				mark := "✓"
+				if !c.OK {
+					mark = "✗"
+				}
+				fmt.Fprintf(a.out, "%s %-22s %s\n", mark, c.Name, c.Detail)
+				if c.Hint != "" {
+					fmt.Fprintf(a.out, "  %-22s → %s\n", "", c.Hint)
+				}
+			}
+			return broken
+		},
+	}
+}
+
+func (a *app) checkups(ctx context.Context) []checkup {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	var all []checkup
+	for _, c := range sandbox.Checks(ctx) {
+		one := checkup{Name: c.Name, OK: c.Err == nil, Needed: true, Detail: "works"}
+		if c.Err != nil {
+			one.Detail, one.Hint = c.Err.Error(), fault.HintOf(c.Err)
+		}
+		all = append(all, one)
+	}
+	arch := map[string]string{"amd64": "x86_64", "arm64": "arm64"}[runtime.GOARCH]
+	qemu := map[string]string{"x86_64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[arch]
+	if path, err := exec.LookPath(qemu); err != nil {
+		all = append(all, checkup{Name: "QEMU", Detail: "no " + qemu + ": images can be built, but not booted", Hint: "install qemu-system (Debian: qemu-system-x86 or -arm)"})
+	} else {
+		accel := machine.Probe(ctx, arch)
+		all = append(all, checkup{Name: "QEMU", OK: true, Detail: path},
+			checkup{Name: "KVM", OK: accel.Name == "kvm", Detail: accel.Reason})
+	}
+	if err := machine.CheckFirmware(arch); err != nil {
+		all = append(all, checkup{Name: "UEFI firmware", Detail: err.Error(), Hint: fault.HintOf(err)})
+	} else {
+		all = append(all, checkup{Name: "UEFI firmware", OK: true, Detail: "found"})
+	}
+	all = append(all, a.space(), vsyscall())
+	return all
+}
+
+// space looks for room in the cache: a first build of an image of 150 packages takes about 2 GiB.
+func (a *app) space() checkup {
+	c := checkup{Name: "disk space", Needed: true}
+	dir, err := a.cacheDir()
+	if err != nil {
+		c.Detail = err.Error()
+		return c
+	}
+	var st unix.Statfs_t
+	at := dir
+	for err = unix.Statfs(at, &st); errors.Is(err, unix.ENOENT) && at != "/"; err = unix.Statfs(at, &st) {
+		at = filepath.Dir(at)
+	}
+	if err != nil {
+		c.Detail = err.Error()
+		return c
+	}
+	const wanted = 4 << 30
+	free := int64(st.Bavail) * int64(st.Bsize)
+	c.OK = free >= wanted
+	c.Detail = fmt.Sprintf("%s free for %s", bytesText(free), dir)
+	if !c.OK {
+		c.Hint = "a build wants about 4 GiB; choose another place with --cache-dir or INGOT_CACHE"
+	}
+	return c
+}
+
+// vsyscall tells whether the kernel still maps the page that programs older than glibc 2.14 call.
+func vsyscall() checkup {
+	c := checkup{Name: "vsyscall", Detail: "emulated: programs of CentOS 6 run here"}
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err == nil {
+		c.OK = strings.Contains(string(maps), "[vsyscall]")
+	}
+	if !c.OK {
+		c.Detail = "off: programs of CentOS 6 would crash here"
+		c.Hint = "only for CentOS 6: boot this machine with vsyscall=emulate"
+	}
+	return c
+}

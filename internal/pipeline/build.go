@@ -1,0 +1,230 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"ingot/internal/disk"
+	"ingot/internal/disk/ext4"
+	"ingot/internal/fault"
+	"ingot/internal/lock"
+	"ingot/internal/progress"
+	"ingot/internal/recipe"
+	"ingot/internal/tree"
+)
+
+// Build makes the recipe's artifact in the folder dir: lock, tree, disk, audit and papers. When the folder
+// holds what the same recipe, lock and builder made, it does nothing and fresh is false. An image that fails
+// its audit is an artifact all the same; whoever publishes it looks at Manifest.PublicOK.
+func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o LockOptions) (a *Artifact, fresh bool, err error) {
+	d, err := Distribution(r)
+	if err != nil {
+		return nil, false, err
+	}
+	l, _, err := f.Resolve(ctx, r, o)
+	if err != nil {
+		return nil, false, err
+	}
+	in, err := inputs(r, l)
+	if err != nil {
+		return nil, false, err
+	}
+	release, err := hold(ctx, filepath.Join(dir, ".lock"), nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("using the output folder: %w", err)
+	}
+	defer release()
+	if current(dir, in) {
+		a, err := OpenArtifact(dir)
+		return a, false, err
+	}
+	if err := clearArtifact(dir); err != nil {
+		return nil, false, err
+	}
+	t, err := f.Tree(ctx, r, l)
+	if err != nil {
+		return nil, false, err
+	}
+	defer t.Release()
+	m, err := f.assemble(ctx, r, l, t, filepath.Join(dir, diskFile))
+	if err != nil {
+		return nil, false, err
+	}
+	a = &Artifact{Dir: dir, Manifest: manifest(r, l, m)}
+	a.Manifest.User = d.User(r)
+	if a.Manifest.Builder, err = Builder(); err != nil {
+		return nil, false, err
+	}
+	if a.Manifest.Recipe, err = r.Digest(); err != nil {
+		return nil, false, err
+	}
+	findings, err := f.audit(ctx, t)
+	if err != nil {
+		return nil, false, err
+	}
+	a.Manifest.PublicOK = tree.Public(findings)
+	if err := f.papers(ctx, a, l, m, findings); err != nil {
+		return nil, false, err
+	}
+	return a, true, seal(dir, t.Inputs)
+}
+
+// clearArtifact makes the folder ready for an artifact. It removes an older artifact's files and refuses a
+// folder that holds anything else.
+func clearArtifact(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	ours := []string{diskFile, diskFile + ".tmp", mapFile, lockFile, manifestFile, sbomFile, auditFile, stateFile, bootFolder, qcow2File, ".lock"}
+	for _, e := range entries {
+		if !slices.Contains(ours, e.Name()) && !strings.HasPrefix(e.Name(), LogFile) {
+			return fault.New(fault.Exists, fmt.Errorf("the output folder %s holds %s, which is no part of an artifact", dir, e.Name()),
+				"choose an empty folder with --output")
+		}
+	}
+	// The state goes first: whatever happens from here on, the folder is not taken for a finished artifact.
+	for _, name := range []string{stateFile, manifestFile, mapFile, lockFile, sbomFile, auditFile, bootFolder, qcow2File} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("removing the former artifact: %w", err)
+		}
+	}
+	return nil
+}
+
+// assemble lays the tree out as a disk.
+func (f *Foundry) assemble(ctx context.Context, r *recipe.Recipe, l *lock.Lock, t *Tree, path string) (m *disk.Map, err error) {
+	d, err := Distribution(r)
+	if err != nil {
+		return nil, err
+	}
+	task := f.Progress.Begin("disk", 0, progress.Items)
+	defer func() { task.End(err) }()
+	b := t.build
+	b.Task = task
+	boot, err := d.Boot(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	root, err := tree.Dir(t.Root)
+	if err != nil {
+		return nil, err
+	}
+	size, err := recipe.Bytes(r.Disk.Size)
+	if err != nil {
+		return nil, fault.New(fault.Input, err, "")
+	}
+	m, err = disk.Assemble(ctx, path, disk.Spec{
+		Identity: b.Identity, Size: size, Table: r.Disk.Table, Firmware: r.Disk.Firmware, Arch: r.Arch,
+		RootLabel: "root", Profile: ext4.Modern, Root: tree.Clamp(root, l.Date), Date: l.Date,
+		BootImage: boot.BootImage, CoreImage: boot.CoreImage, ESP: boot.ESP, Task: task,
+	})
+	if err != nil {
+		return nil, err
+	}
+	task.Done("%d MiB, of which %d MiB mean something", m.Size>>20, m.Bytes()>>20)
+	return m, nil
+}
+
+// audit looks for what must not be in a public image.
+func (f *Foundry) audit(ctx context.Context, t *Tree) (_ []tree.Finding, err error) {
+	task := f.Progress.Begin("audit", 0, progress.Items)
+	defer func() { task.End(err) }()
+	root, err := tree.Dir(t.Root)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := Audit(ctx, root)
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range findings {
+		task.Logf("%s", x)
+	}
+	return findings, nil
+}
+
+// Audit audits a tree; the name of this host must not be in it.
+func Audit(ctx context.Context, src tree.Source) ([]tree.Finding, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("asking for the host's name: %w", err)
+	}
+	return tree.Audit(ctx, src, tree.AuditOptions{Hostname: host})
+}
+
+// manifest fills what recipe, lock and disk say.
+func manifest(r *recipe.Recipe, l *lock.Lock, m *disk.Map) Manifest {
+	out := Manifest{
+		Version: 1, Name: r.Name, Description: r.Description, Distro: r.Distro, Release: r.Release, Arch: r.Arch,
+		Date: l.Date, Firmware: r.Disk.Firmware, VolumeSize: r.Disk.VolumeSize, Lock: l.Digest(),
+		DiskSize: m.Size, Blocks: len(m.Blocks),
+	}
+	if out.VolumeSize == 0 {
+		out.VolumeSize = int((m.Size + 1<<30 - 1) >> 30)
+	}
+	for _, p := range l.Packages {
+		out.Packages = append(out.Packages, Package{p.Name, p.Version, p.Arch, p.Source})
+	}
+	slices.SortFunc(out.Packages, func(a, b Package) int { return strings.Compare(a.Name+":"+a.Arch, b.Name+":"+b.Arch) })
+	return out
+}
+
+// papers writes everything that goes with a disk.
+func (f *Foundry) papers(ctx context.Context, a *Artifact, l *lock.Lock, m *disk.Map, findings []tree.Finding) (err error) {
+	task := f.Progress.Begin("papers", 0, progress.Items)
+	defer func() { task.End(err) }()
+	img, err := os.Open(a.Disk())
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	sum, err := m.RawDigest(ctx, img)
+	if err != nil {
+		return fmt.Errorf("hashing the disk: %w", err)
+	}
+	a.Manifest.Disk = hex.EncodeToString(sum[:])
+	if findings == nil {
+		findings = []tree.Finding{}
+	}
+	if err := l.Write(filepath.Join(a.Dir, lockFile)); err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(filepath.Join(a.Dir, mapFile), m.Encode(), 0o644); err != nil {
+		return fmt.Errorf("writing the block map: %w", err)
+	}
+	for name, v := range map[string]any{auditFile: findings, sbomFile: sbom(&a.Manifest, l), manifestFile: a.Manifest} {
+		if err := writeJSON(filepath.Join(a.Dir, name), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// QCOW2 writes the artifact's disk as qcow2 beside the raw image, unless it is there.
+func (f *Foundry) QCOW2(ctx context.Context, a *Artifact) (err error) {
+	path := filepath.Join(a.Dir, qcow2File)
+	if exists(path) {
+		return nil
+	}
+	m, err := a.Map()
+	if err != nil {
+		return err
+	}
+	img, err := os.Open(a.Disk())
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	task := f.Progress.Begin("qcow2", m.Bytes(), progress.Bytes)
+	err = disk.WriteQCOW2(ctx, path, img, m, task)
+	task.End(err)
+	return err
+}

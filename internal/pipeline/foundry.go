@@ -1,0 +1,99 @@
+// Package pipeline holds the steps from a recipe to a release, each an ordinary function that can be run
+// again: it finds what is done already and does the rest.
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"ingot/internal/distro"
+	"ingot/internal/distro/debian"
+	"ingot/internal/fault"
+	"ingot/internal/fetch"
+	"ingot/internal/progress"
+	"ingot/internal/recipe"
+)
+
+// Foundry is what the steps share.
+type Foundry struct {
+	Cache    string // folder of what can be made or fetched again
+	Fetch    *fetch.Client
+	Progress *progress.Reporter
+	Now      func() time.Time
+}
+
+// distributions by the name that recipes use.
+var distributions = map[string]func() distro.Distribution{
+	"debian": func() distro.Distribution { return debian.New() },
+}
+
+// Distribution returns the recipe's distribution, and fills what the recipe leaves to it.
+func Distribution(r *recipe.Recipe) (distro.Distribution, error) {
+	make, ok := distributions[r.Distro]
+	if !ok {
+		return nil, fault.Newf(fault.Input, "%s: distro: %q is not known here", r.Path, r.Distro)
+	}
+	d := make()
+	d.Defaults(r)
+	return d, nil
+}
+
+// Builder identifies the program that builds: an image is a function of its recipe, its lock and this.
+var Builder = sync.OnceValues(func() (string, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("reading this program: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("reading this program: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+})
+
+// hold takes an exclusive lock on a file until the returned function is called. It waits for another
+// process that has it, and says so.
+func hold(ctx context.Context, path string, t *progress.Task) (release func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for first := true; ; first = false {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		}
+		if first {
+			t.Logf("another ingot is at it; waiting")
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}

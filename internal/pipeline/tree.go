@@ -1,0 +1,112 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"ingot/internal/disk"
+	"ingot/internal/distro"
+	"ingot/internal/lock"
+	"ingot/internal/progress"
+	"ingot/internal/recipe"
+)
+
+// Tree is a finished root filesystem in the cache. It belongs to the caller until Release.
+type Tree struct {
+	Root    string // the directory
+	Inputs  string // digest of recipe, lock and builder
+	Cached  bool   // it was there already
+	build   distro.Build
+	release func()
+}
+
+// Release lets other builds of the same image have the tree.
+func (t *Tree) Release() { t.release() }
+
+// Spoil takes the tree out of the cache, since something is about to change it: the next build makes another.
+// The directory stays where Root says until then.
+func (t *Tree) Spoil() error {
+	spoiled := filepath.Join(filepath.Dir(filepath.Dir(t.Root)), "spoiled")
+	if err := os.Rename(filepath.Dir(t.Root), spoiled); err != nil {
+		return fmt.Errorf("setting the tree aside: %w", err)
+	}
+	t.Root = filepath.Join(spoiled, "root")
+	return nil
+}
+
+// inputs digests everything that an image is a function of.
+func inputs(r *recipe.Recipe, l *lock.Lock) (string, error) {
+	rd, err := r.Digest()
+	if err != nil {
+		return "", err
+	}
+	builder, err := Builder()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte("ingot inputs 1\x00" + rd + "\x00" + l.Digest() + "\x00" + builder))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// Tree returns the root filesystem of a recipe and its lock, made if it is not in the cache. Making one
+// takes the place of the image's former tree.
+func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *Tree, err error) {
+	d, err := Distribution(r)
+	if err != nil {
+		return nil, err
+	}
+	in, err := inputs(r, l)
+	if err != nil {
+		return nil, err
+	}
+	task := f.Progress.Begin("tree", 0, progress.Items)
+	defer func() { task.End(err) }()
+	home := filepath.Join(f.Cache, "trees", r.Name)
+	release, err := hold(ctx, home+".lock", task)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
+	t := &Tree{Root: filepath.Join(home, in, "root"), Inputs: in, release: release}
+	t.build = distro.Build{Recipe: r, Lock: l, Root: t.Root, Identity: disk.IDs(l.Digest()),
+		Expanded: filepath.Join(f.Cache, "expanded"), Task: task}
+	if exists(t.Root) {
+		t.Cached = true
+		task.Done("unchanged, from the cache")
+		return t, nil
+	}
+	files, err := f.packages(ctx, r, d, l)
+	if err != nil {
+		return nil, err
+	}
+	// The tree grows under another name, so that one that was cut short is never taken for a whole one.
+	if err := os.RemoveAll(home); err != nil {
+		return nil, fmt.Errorf("removing the former tree: %w", err)
+	}
+	b := t.build
+	b.Root = filepath.Join(home, "unfinished")
+	b.Package = func(p lock.Package) string { return files[packageKey(p)] }
+	if err := os.MkdirAll(b.Root, 0o755); err != nil {
+		return nil, fmt.Errorf("making room for the tree: %w", err)
+	}
+	if err := d.Install(ctx, b); err != nil {
+		return nil, errors.Join(fmt.Errorf("installing %s: %w", r.Name, err), os.RemoveAll(home))
+	}
+	if err := os.MkdirAll(filepath.Dir(t.Root), 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(b.Root, t.Root); err != nil {
+		return nil, err
+	}
+	task.Done("%d packages", len(l.Packages))
+	return t, nil
+}
