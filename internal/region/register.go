@@ -269,9 +269,9 @@ func (a *area) fit(v *volumeSpec, device string, in *ebsIn) error {
 		return errorf("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", v.Snapshot)
 	case s.State != stateCompleted:
 		return errorf("IncorrectState", "Snapshot is in invalid state - %s", s.State)
-	case v.Size == 0:
+	case in.Size == nil && v.Size == 0:
 		v.Size = s.VolumeSize
-	case v.Size < s.VolumeSize:
+	case in.Size != nil && v.Size > 0 && v.Size < s.VolumeSize:
 		return errorf("InvalidBlockDeviceMapping", "Volume of size %dGB is smaller than snapshot '%s', expect size>= %dGB",
 			v.Size, s.ID, s.VolumeSize)
 	}
@@ -285,7 +285,7 @@ func (v *volumeSpec) rate(device string, in *ebsIn) error {
 	switch {
 	case !ok:
 		return errorf("InvalidParameterValue", "Value (%.40s) for parameter volumeType is invalid.", v.Type)
-	case v.Size == 0:
+	case v.Size == 0 && in.Size == nil:
 		return errorf("InvalidBlockDeviceMapping", "The device '%s' needs a volume size or a snapshot", device)
 	case v.Size < limits.least || v.Size > limits.most:
 		return errorf("InvalidParameterValue", "Volume of %dGiB is invalid. Valid sizes for volumes of type %s are %d GiB to %d GiB.",

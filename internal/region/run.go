@@ -69,7 +69,8 @@ func (in runInstancesIn) digest() string {
 }
 
 func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
-	if earlier, err := a.launched(in); err != nil || earlier != nil {
+	request := in.digest() // before the defaults are filled in
+	if earlier, err := a.launched(in.Token, request); err != nil || earlier != nil {
 		return earlier, err
 	}
 	img, err := a.registered(in.Image)
@@ -106,7 +107,7 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	var all []*instance
 	for n := range int(*in.Max) {
 		i := a.newInstance(in, img, t, mappings[0].EBS)
-		i.Reservation, i.LaunchIndex, i.Tags, i.Volume.Tags = reservation, n, maps.Clone(tags["instance"]), maps.Clone(tags["volume"])
+		i.Request, i.Reservation, i.LaunchIndex, i.Tags, i.Volume.Tags = request, reservation, n, maps.Clone(tags["instance"]), maps.Clone(tags["volume"])
 		if err := a.instances.put(i.ID, i); err != nil {
 			return nil, err
 		}
@@ -117,13 +118,13 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 }
 
 // launched returns what an earlier request with the same client token started, if any.
-func (a *area) launched(in *runInstancesIn) (*runInstancesOut, error) {
+func (a *area) launched(token, request string) (*runInstancesOut, error) {
 	var all []*instance
 	for _, i := range a.instances.rows {
-		if in.Token == "" || i.Token != in.Token {
+		if token == "" || i.Token != token {
 			continue
 		}
-		if i.Request != in.digest() {
+		if i.Request != request {
 			return nil, errorf("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
 		}
 		all = append(all, i)
@@ -239,7 +240,7 @@ func (in *runInstancesIn) userData() ([]byte, error) {
 // newInstance makes an instance that is pending.
 func (a *area) newInstance(in *runInstancesIn, img *image, t instanceType, root *volumeSpec) *instance {
 	i := &instance{ID: a.instances.newID(), Image: img.ID, Type: in.Type, Architecture: t.arch, BootMode: img.BootMode, Firmware: "legacy-bios",
-		Key: in.Key, Zone: in.Placement.Zone, PublicIP: a.loopback(), State: statePending, Token: in.Token, Request: in.digest(),
+		Key: in.Key, Zone: in.Placement.Zone, PublicIP: a.loopback(), State: statePending, Token: in.Token,
 		Launched: a.r.opt.Now(), RootDevice: img.RootDevice, Volume: instanceVolume{ID: newID("vol-"), Spec: *root},
 		ShutdownBehavior: in.ShutdownBehavior,
 		Metadata: metadataOptions{State: "applied", Tokens: in.Metadata.Tokens, HopLimit: in.Metadata.HopLimit, Endpoint: "enabled",

@@ -42,7 +42,7 @@ type snapshot struct {
 	Tags                    map[string]string
 
 	mu        sync.Mutex
-	base      map[int32]blocks.Sum // what the parent has
+	base      map[int32]blocks.Sum // what the parent has, save where own has other
 	own       map[int32]blocks.Sum // what was put
 	journal   *os.File             // of own: appended with each put
 	lastWrite time.Time
@@ -60,6 +60,9 @@ func (s *snapshot) load(a *area) (err error) {
 	}
 	if s.own, err = readRecords(s.journalPath()); err != nil {
 		return err
+	}
+	for index := range s.own {
+		delete(s.base, index)
 	}
 	for _, m := range []map[int32]blocks.Sum{s.base, s.own} {
 		for _, sum := range m {
@@ -140,8 +143,11 @@ func (s *snapshot) put(store *blocks.Store, index int32, sum blocks.Sum, now tim
 		store.Drop(sum)
 		return fmt.Errorf("recording block %d of %s: %w", index, s.ID, err)
 	}
-	if old, ok := s.own[index]; ok {
-		store.Drop(old)
+	for _, m := range []map[int32]blocks.Sum{s.own, s.base} {
+		if old, ok := m[index]; ok {
+			store.Drop(old)
+			delete(m, index)
+		}
 	}
 	s.own[index], s.lastWrite = sum, now
 	return nil
