@@ -2,19 +2,22 @@ package install
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"ingot/internal/lock"
-	"ingot/internal/progress"
 	"ingot/internal/sandbox"
+	"ingot/internal/tree"
 )
 
 // lockOf makes a lock of the .deb files in a directory, in the order in which a dpkg.log says that they were
@@ -70,72 +73,151 @@ func lockOf(t *testing.T, debs, dpkgLog string, explicit ...string) (*lock.Lock,
 	return l, func(p lock.Package) string { return paths[p.SHA256] }
 }
 
-func TestDev(t *testing.T) {
-	ref := os.Getenv("INGOT_REF")
-	if ref == "" {
-		t.Skip()
-	}
-	out := os.Getenv("INGOT_OUT")
-	os.RemoveAll(out)
-	l, file := lockOf(t, filepath.Join(filepath.Dir(filepath.Dir(ref)), "debs"), ref+".dpkg.log", strings.Split(os.Getenv("INGOT_EXPLICIT"), ",")...)
-	t.Log(len(l.Packages), "packages")
-	rep := progress.New(func(e progress.Event) {
-		switch e.Kind {
-		case progress.Begin:
-			t.Log(e.Time.Format("05.000"), "begin", e.Name)
-		case progress.End:
-			t.Log(e.Time.Format("05.000"), "end", e.Name, e.Err)
-		case progress.Output:
-			t.Log(e.Time.Format("05.000"), "   ", e.Text)
-		}
-	})
-	task := rep.Begin("install", 0, progress.Items)
-	start := time.Now()
-	err := Install(context.Background(), Options{
-		Root: out, Lock: l, File: file, Expanded: os.Getenv("INGOT_EXPANDED"), Task: task, MergedUsr: true,
-		Sandbox: func(ctx context.Context, root string) (*sandbox.Sandbox, error) {
-			return sandbox.Open(ctx, sandbox.Config{Root: root})
-		},
-	})
-	task.End(err)
+// explained returns the paths that docs/fidelity.md explains, from the first column of its table.
+func explained(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/fidelity.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log(time.Since(start))
+	var patterns []string
+	for line := range strings.Lines(string(text)) {
+		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` |"); ok && strings.HasPrefix(line, "| `") {
+			patterns = append(patterns, cell)
+		}
+	}
+	if len(patterns) == 0 {
+		t.Fatal("docs/fidelity.md explains nothing: has its table changed?")
+	}
+	return patterns
 }
 
-func TestDevUnpack(t *testing.T) {
-	ref := os.Getenv("INGOT_REF")
-	if ref == "" {
-		t.Skip()
+// bootstrap makes a tree with mmdebstrap. It returns the tree, the packages, and dpkg's log of it.
+func bootstrap(t *testing.T, date time.Time, variant string, include []string) (root, debs, log string) {
+	t.Helper()
+	if _, err := exec.LookPath("mmdebstrap"); err != nil {
+		t.Skip("mmdebstrap is not installed")
 	}
-	out := os.Getenv("INGOT_OUT") + "-unpack"
-	os.RemoveAll(out)
-	l, file := lockOf(t, filepath.Join(filepath.Dir(filepath.Dir(ref)), "debs"), ref+".dpkg.log")
-	in := &installer{Options: Options{Root: out, Lock: l, File: file}, owners: make(map[string]*pkg), triggers: triggers{named: make(map[string][]interest)}}
-	in.expander.dir = os.Getenv("INGOT_EXPANDED")
-	start := time.Now()
-	if err := in.openRoot(); err != nil {
+	dir := t.TempDir()
+	root, debs, log = filepath.Join(dir, "root"), filepath.Join(dir, "debs"), filepath.Join(dir, "dpkg.log")
+	if err := os.Mkdir(debs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.openPackages(context.Background()); err != nil {
-		t.Fatal(err)
+	cmd := exec.CommandContext(t.Context(), "mmdebstrap", "--quiet", "--mode=root", "--format=directory", "--variant="+variant,
+		"--include="+strings.Join(include, ","), "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+		"--skip=download/empty", "--skip=essential/unlink",
+		"--customize-hook=sync-out /var/cache/apt/archives "+debs,
+		"--customize-hook=copy-out /var/log/dpkg.log "+dir,
+		"bookworm", root)
+	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+strconv.FormatInt(date.Unix(), 10))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("mmdebstrap: %v\n%s", err, out)
 	}
-	t.Log("open", time.Since(start))
-	in.mergeUsr()
-	g := in.expandAll(context.Background(), nil)
-	if os.Getenv("X") != "" {
-		g.Wait()
-		t.Log("expanded", time.Since(start))
-	}
-	for _, p := range in.pkgs {
-		s := time.Now()
-		if err := in.extract(context.Background(), []*pkg{p}); err != nil {
+	return root, debs, log
+}
+
+// diff returns what differs between two trees whose files are no younger than a date.
+func diff(t *testing.T, a, b string, date time.Time, ignore []string) []tree.Difference {
+	t.Helper()
+	var sources [2]tree.Source
+	for i, root := range []string{a, b} {
+		dir, err := tree.Dir(root)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if d := time.Since(s); d > 100*time.Millisecond {
-			t.Log(p.Name, d, p.size>>20)
+		sources[i] = tree.Clamp(dir, date)
+	}
+	all, err := tree.Diff(t.Context(), sources[0], sources[1], tree.DiffOptions{Ignore: ignore, Times: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// followsRule reports whether a difference is one of the two kinds that docs/fidelity.md explains by a rule.
+func followsRule(t *testing.T, d tree.Difference, ours, theirs string) bool {
+	t.Helper()
+	switch {
+	case d.Aspect == tree.MTime:
+		st, err := os.Lstat(filepath.Join(ours, d.Path))
+		return err == nil && st.IsDir()
+	case d.Aspect == tree.Content && strings.HasSuffix(d.Path, ".pyc"):
+		var code [2][]byte
+		for i, root := range []string{ours, theirs} {
+			text, err := os.ReadFile(filepath.Join(root, d.Path))
+			if err != nil || len(text) < pycHeaderSize {
+				t.Fatal(d, err)
+			}
+			code[i] = append(text[:4:4], text[pycHeaderSize:]...)
+		}
+		return bytes.Equal(code[0], code[1])
+	}
+	return false
+}
+
+// The tree must be the one that mmdebstrap makes of the same packages, and a second one must equal the first.
+func TestFidelity(t *testing.T) {
+	if os.Getenv("INGOT_E2E") == "" {
+		t.Skip("set INGOT_E2E=1 to compare with mmdebstrap (needs the Debian mirror, and a few minutes)")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("mmdebstrap and device nodes need root")
+	}
+	date := time.Now().UTC().Truncate(24 * time.Hour)
+	for _, test := range []struct {
+		variant string
+		include []string
+	}{
+		{"essential", nil},
+		{"apt", []string{"systemd-sysv", "udev", "dbus", "libpam-systemd", "linux-image-cloud-amd64", "initramfs-tools",
+			"cloud-init", "cloud-guest-utils", "openssh-server", "chrony", "sudo", "ca-certificates", "grub-pc-bin",
+			"grub-efi-amd64-bin", "netplan.io", "locales", "tzdata", "vim-tiny", "man-db", "python3"}},
+	} {
+		t.Run(test.variant, func(t *testing.T) {
+			reference, debs, log := bootstrap(t, date, test.variant, test.include)
+			l, file := lockOf(t, debs, log, test.include...)
+			l.Date = date
+			expanded := t.TempDir()
+			var roots []string
+			for _, jobs := range []int{2, 1} {
+				root := filepath.Join(t.TempDir(), "root")
+				start := time.Now()
+				err := Install(t.Context(), Options{Root: root, Lock: l, File: file, Expanded: expanded, Jobs: jobs, MergedUsr: true,
+					Sandbox: func(ctx context.Context, root string) (*sandbox.Sandbox, error) {
+						return sandbox.Open(ctx, sandbox.Config{Root: root})
+					}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Logf("%d packages, %d jobs: %v", len(l.Packages), jobs, time.Since(start).Round(time.Millisecond))
+				roots = append(roots, root)
+			}
+			for _, d := range diff(t, roots[0], reference, date, explained(t)) {
+				if !followsRule(t, d, roots[0], reference) {
+					t.Errorf("ours and mmdebstrap's differ: %v", d)
+				}
+			}
+			for _, d := range diff(t, roots[0], roots[1], date, []string{"/etc/ssh/ssh_host_*"}) {
+				t.Errorf("two installations differ: %v", d)
+			}
+			checkDpkg(t, roots[1])
+		})
+	}
+}
+
+// checkDpkg has the tree's own dpkg look for anything wrong or undone.
+func checkDpkg(t *testing.T, root string) {
+	t.Helper()
+	box, err := sandbox.Open(t.Context(), sandbox.Config{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer box.Close()
+	for _, args := range [][]string{{"--audit"}, {"--verify"}, {"--configure", "--pending"}} {
+		out := new(bytes.Buffer)
+		err := box.Run(t.Context(), sandbox.Command{Args: append([]string{"dpkg"}, args...), Stdout: out, Stderr: out})
+		if err != nil || out.Len() > 0 {
+			t.Errorf("dpkg %v: %v\n%s", args, err, out)
 		}
 	}
-	t.Log("extract", time.Since(start))
 }
