@@ -275,7 +275,8 @@ func (t *test) because(what string, ctx context.Context, err error) string {
 		return f
 	}
 	text := what
-	switch cause := context.Cause(ctx); {
+	cause := context.Cause(ctx)
+	switch {
 	case errors.Is(cause, errEnded):
 		text += ": the machine ended"
 		if reason := t.machine.Reason(); reason != "" {
@@ -287,7 +288,7 @@ func (t *test) because(what string, ctx context.Context, err error) string {
 	case cause != nil:
 		text += ": " + cause.Error()
 	}
-	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if err != nil && !errors.Is(err, cause) {
 		text += ": " + err.Error()
 	}
 	return text + "; " + t.watch.where()

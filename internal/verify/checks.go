@@ -50,7 +50,10 @@ var checks = []check{
 		keys=$(grep -v '^[[:space:]]*\(#\|$\)' ~/.ssh/authorized_keys)
 		echo "$keys"
 		[ "$(echo "$keys" | wc -l)" -eq 1 ] && echo "$keys" | grep -qF "$KEY"`},
-	{name: "no-passwords", script: `sudo -n /usr/sbin/sshd -T | grep -ix 'passwordauthentication no'`},
+	{name: "no-passwords", script: `
+		settings=$(sudo -n /usr/sbin/sshd -T | grep -Ei '^(passwordauthentication|permitrootlogin|permitemptypasswords) ')
+		echo "$settings"
+		echo "$settings" | grep -iqx 'passwordauthentication no'`},
 	{name: "root-size", when: `[ "$DISK_BYTES" -gt "$IMAGE_BYTES" ]`, script: `
 		root=$(( $(stat -f -c '%b * %S' /) ))
 		echo "root filesystem of $root bytes, image of $IMAGE_BYTES, disk of $DISK_BYTES"

@@ -3,6 +3,7 @@ package verify
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ed25519"
@@ -76,6 +77,7 @@ func (t *test) login(ctx context.Context) (*guest, error) {
 	for {
 		g, err := dial(ctx, t.machine.SSH(), t.User, t.key, nil, t.SSH.Legacy)
 		if err == nil {
+			t.watch.Reached("sshd") // units come and go unseen on a console that others write to
 			return g, nil
 		}
 		if ctx.Err() == nil {
@@ -83,7 +85,7 @@ func (t *test) login(ctx context.Context) (*guest, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, last
+			return nil, cmp.Or(last, context.Cause(ctx))
 		case <-time.After(retryPause):
 		}
 	}

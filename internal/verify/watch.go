@@ -59,7 +59,7 @@ func (w *watcher) Write(p []byte) (int, error) {
 	return w.log.Write(p)
 }
 
-var prompt = regexp.MustCompile(`[>)#:] ?$`)
+var prompt = regexp.MustCompile(`[>)#] ?$|maintenance.*: $`)
 
 func (w *watcher) since() float64 { return seconds(time.Since(w.start)) }
 
