@@ -38,8 +38,8 @@ func (s *server) index(w http.ResponseWriter, r *http.Request) {
 	for _, release := range shown {
 		amis += len(release.AMIs)
 	}
-	s.page(w, r, http.StatusOK, "",
-		h.H1(g.Text(s.o.Title)),
+	s.page(w, r, http.StatusOK, "Machine images",
+		h.H1(g.Text("Machine images")),
 		filters(all, q),
 		h.P(h.Class("count"), g.Text(count(amis, "AMI")+" of "+count(len(shown), "image"))),
 		g.If(len(shown) == 0, h.P(h.Class("none"), g.Text("No image fits. "), h.A(h.Href("/"), g.Text("Show all")))),

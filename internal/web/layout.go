@@ -15,18 +15,13 @@ import (
 
 // page writes a page around its content.
 func (s *server) page(w http.ResponseWriter, r *http.Request, status int, title string, content ...g.Node) {
-	if title == "" {
-		title = s.o.Title
-	} else {
-		title += " · " + s.o.Title
-	}
 	var b bytes.Buffer
 	err := h.Doctype(h.HTML(h.Lang("en"),
 		h.Head(
 			h.Meta(h.Charset("utf-8")),
 			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
 			h.Meta(h.Name("color-scheme"), h.Content("light dark")),
-			h.TitleEl(g.Text(title)),
+			h.TitleEl(g.Text(title+" · "+s.o.Title)),
 			h.Link(h.Rel("icon"), h.Href(icon.url), h.Type(icon.kind)),
 			h.Link(h.Rel("stylesheet"), h.Href(style.url)),
 			h.Script(h.Src(script.url), h.Defer()),
@@ -35,7 +30,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request, status int, title 
 			h.A(h.Class("skip"), h.Href("#content"), g.Text("Skip to content")),
 			h.Header(h.Class("top"), h.Div(h.Class("wide"),
 				h.A(h.Class("brand"), h.Href("/"), h.Img(h.Src(icon.url), h.Alt(""), h.Width("24"), h.Height("24")), g.Text(s.o.Title)),
-				h.Nav(h.Aria("label", "Data"), h.A(h.Href("/latest"), g.Text("JSON")), h.A(h.Href("/v1/releases"), g.Text("All releases"))),
+				h.Nav(h.Aria("label", "JSON"), h.A(h.Href("/latest"), g.Text("Latest as JSON")), h.A(h.Href("/v1/releases"), g.Text("All as JSON"))),
 			)),
 			h.Main(h.ID("content"), h.Class("wide"), g.Group(content)),
 			h.Div(h.ID("status"), h.Role("status")),

@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strconv"
 
 	g "maragu.dev/gomponents"
@@ -86,7 +87,7 @@ func checks(v verdict) g.Node {
 		}
 	}
 	return g.Group{
-		h.P(g.Text(count(passed, "check") + " passed inside the machine.")),
+		h.P(g.Text(count(passed, "check")+" passed inside the machine"), g.If(len(failed) > 0, g.Text(fmt.Sprintf(", %d failed:", len(failed))))),
 		g.If(len(failed) > 0, h.Ul(g.Group(failed))),
 	}
 }

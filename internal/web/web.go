@@ -22,7 +22,7 @@ import (
 
 // Options says how to serve. All of them may be left out.
 type Options struct {
-	Title  string                     // of the pages; default "Machine images"
+	Title  string                     // of the site; default "ingot"
 	Failed func(*http.Request, error) // told of each request that failed for a reason of ours
 }
 
@@ -35,7 +35,7 @@ type server struct {
 // http.Server around it.
 func Handler(store catalog.Store, o Options) http.Handler {
 	if o.Title == "" {
-		o.Title = "Machine images"
+		o.Title = "ingot"
 	}
 	if o.Failed == nil {
 		o.Failed = func(*http.Request, error) {}

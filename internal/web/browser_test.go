@@ -1,0 +1,205 @@
+package web
+
+import (
+	"context"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+// browser starts Debian's Chromium. Its pages are those of the server under test alone.
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts a browser")
+	}
+	program, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is not installed")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	t.Cleanup(cancel)
+	flags := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox)
+	for _, name := range []string{"disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+		"disable-component-update", "disable-sync"} {
+		flags = append(flags, chromedp.Flag(name, true))
+	}
+	ctx, cancel = chromedp.NewExecAllocator(ctx, flags...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	do(t, ctx) // starts it, so that the tabs to come are in one browser
+	return ctx
+}
+
+func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eval returns the value of a JavaScript expression in the page.
+func eval[T any](t *testing.T, ctx context.Context, expression string) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+func TestBrowser(t *testing.T) {
+	ctx := browser(t)
+	for name, test := range map[string]func(*testing.T, context.Context){"use": use, "without script": withoutScript, "layout": layout} {
+		t.Run(name, func(t *testing.T) {
+			tab, cancel := chromedp.NewContext(ctx)
+			t.Cleanup(cancel)
+			test(t, tab)
+		})
+	}
+}
+
+// use does what a visitor does: filter, copy, look into a release.
+func use(t *testing.T, ctx context.Context) {
+	server := httptest.NewServer(Handler(fill(t), Options{}))
+	t.Cleanup(server.Close)
+	messages := chromedp.Console(ctx)
+	// What would be copied, since a headless browser has no clipboard to read back.
+	const spy = `navigator.clipboard.writeText = async (text) => { window.copied = text }; 0`
+
+	do(t, ctx, chromedp.EmulateViewport(1280, 900), chromedp.Navigate(server.URL), chromedp.WaitVisible(chromedp.CSS(".copy")))
+	if got := eval[string](t, ctx, "document.title"); got != "Machine images · ingot" {
+		t.Errorf("title %q", got)
+	}
+	if n := eval[int](t, ctx, `document.querySelectorAll(".amis li").length`); n != 8 {
+		t.Errorf("%d AMIs are listed", n)
+	}
+
+	// One choice in the form is enough: it submits itself.
+	do(t, ctx, chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`(() => { const f = document.getElementById("f-region");
+			f.value = "us-east-1"; f.dispatchEvent(new Event("change", {bubbles: true})); return true })()`))
+		return err
+	}))
+	if err := chromedp.Do(ctx, chromedp.WaitNotPresent(`//span[text()="eu-west-1"]`)); err != nil {
+		t.Fatal(err)
+	}
+	if got := eval[string](t, ctx, "location.search"); got != "?region=us-east-1" {
+		t.Errorf("address ends in %q", got)
+	}
+
+	eval[int](t, ctx, spy)
+	do(t, ctx, chromedp.Click(chromedp.CSS(".copy")), chromedp.WaitVisible(chromedp.CSS("#status")))
+	want := eval[string](t, ctx, `document.querySelector(".amis .id").textContent`)
+	if got := eval[string](t, ctx, "window.copied"); got != want || !strings.HasPrefix(got, "ami-") {
+		t.Errorf("copied %q, want %q", got, want)
+	}
+	if got := eval[string](t, ctx, `document.getElementById("status").textContent`); got != "Copied "+want {
+		t.Errorf("said %q", got)
+	}
+	// Without the clipboard, as on plain http, it is the old command or a selection.
+	eval[int](t, ctx, `navigator.clipboard.writeText = async () => { throw new Error("denied") }; 0`)
+	do(t, ctx, chromedp.Click(chromedp.CSS(".copy")))
+	if got := eval[string](t, ctx, `getSelection().toString()`); got != want {
+		t.Errorf("selected %q", got)
+	}
+
+	do(t, ctx, chromedp.Click(chromedp.CSS(".card h2 a")), chromedp.WaitVisible(chromedp.CSS("#package-rows")),
+		chromedp.SendKeys(chromedp.CSS("#q"), "package-16"))
+	if n := eval[int](t, ctx, `[...document.getElementById("package-rows").rows].filter((r) => !r.hidden).length`); n != 11 {
+		t.Errorf("%d packages are shown", n)
+	}
+
+	for m, err := range drain(ctx, messages) {
+		if err == nil && (m.IsException() || m.Type == "error" || m.Type == "warning") {
+			t.Errorf("console: %s", m)
+		}
+	}
+}
+
+// drain ends the messages at the first one of its own, which is behind all others.
+func drain(ctx context.Context, messages func(func(chromedp.ConsoleMessage, error) bool)) func(func(chromedp.ConsoleMessage, error) bool) {
+	_, _ = chromedp.Run(ctx, chromedp.Evaluate[bool](`console.log("end of test"), true`))
+	return func(yield func(chromedp.ConsoleMessage, error) bool) {
+		for m, err := range messages {
+			if m.Text == "end of test" || !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// withoutScript filters as a browser does that runs no JavaScript.
+func withoutScript(t *testing.T, ctx context.Context) {
+	server := httptest.NewServer(Handler(fill(t), Options{}))
+	t.Cleanup(server.Close)
+	if _, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	do(t, ctx, chromedp.Navigate(server.URL), chromedp.WaitNotVisible(chromedp.CSS(".copy")),
+		chromedp.SetValue(chromedp.CSS("#f-arch"), "arm64"), chromedp.Click(chromedp.CSS(".filters button")),
+		chromedp.WaitNotPresent("//a[text()='centos-6']"))
+	nodes, err := chromedp.Run(ctx, chromedp.Nodes(chromedp.CSSAll(".amis li")))
+	if err != nil || len(nodes) != 2 {
+		t.Errorf("%d AMIs, %v", len(nodes), err)
+	}
+}
+
+// layout looks for what a person would see at once: a page wider than its window, text too pale. With
+// INGOT_SCREENSHOTS=DIR it also saves pictures.
+func layout(t *testing.T, ctx context.Context) {
+	server := httptest.NewServer(Handler(fill(t), Options{}))
+	t.Cleanup(server.Close)
+	for _, scheme := range []string{"light", "dark"} {
+		for _, width := range []int64{390, 1280} {
+			for name, path := range map[string]string{"index": "/", "release": "/releases/debian-12-x86_64-20260115-abababababab"} {
+				params := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+				if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, params); err != nil {
+					t.Fatal(err)
+				}
+				do(t, ctx, chromedp.EmulateViewport(width, 900), chromedp.Navigate(server.URL+path), chromedp.WaitVisible(chromedp.CSS(".copy")))
+				if got := eval[int64](t, ctx, "document.documentElement.scrollWidth"); got > width {
+					t.Errorf("%s at %d px is %d px wide", name, width, got)
+				}
+				for _, pale := range eval[[]string](t, ctx, contrast) {
+					t.Errorf("%s, %s: %s", name, scheme, pale)
+				}
+				if dir := os.Getenv("INGOT_SCREENSHOTS"); dir != "" {
+					picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+					if err != nil {
+						t.Fatal(err)
+					}
+					file := filepath.Join(dir, name+"-"+scheme+"-"+map[int64]string{390: "phone", 1280: "desktop"}[width]+".png")
+					if err := os.WriteFile(file, picture, 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// contrast lists the texts whose contrast ratio (WCAG 2.2, success criterion 1.4.3) is below 4.5.
+const contrast = `(() => {
+	const numbers = (c) => c.match(/[\d.]+/g).map(Number);
+	const light = (c) => { const [r, g, b] = numbers(c).map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+		return 0.2126 * r + 0.7152 * g + 0.0722 * b };
+	const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+		if (numbers(c)[3] !== 0) return c } return "rgb(255, 255, 255)" };
+	const found = new Set();
+	for (const e of document.querySelectorAll("body *")) {
+		if (!e.checkVisibility() || ![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
+		const [a, b] = [light(getComputedStyle(e).color), light(ground(e))];
+		const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+		if (ratio < 4.5) found.add(e.tagName + "." + e.className + " has contrast " + ratio.toFixed(2));
+	}
+	return [...found];
+})()`
