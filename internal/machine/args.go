@@ -11,7 +11,7 @@ import (
 // guest's serial console.
 func (c *Config) arguments(f files) ([]string, error) {
 	a := []string{
-		"-name", c.InstanceID, "-nodefaults", "-no-user-config", "-display", "none",
+		"-name", escape(c.InstanceID), "-nodefaults", "-no-user-config", "-display", "none",
 		"-accel", c.Accel.option(), "-cpu", c.Accel.CPU,
 		"-smp", strconv.Itoa(c.CPUs), "-m", strconv.FormatInt(c.Memory>>20, 10), "-rtc", "base=utc",
 		"-chardev", "socket,id=qmp,fd=3", "-mon", "chardev=qmp,mode=control",
@@ -40,7 +40,7 @@ func (c *Config) arguments(f files) ([]string, error) {
 	}
 	a = append(a, "-device", fmt.Sprintf(buses[c.Bus], strings.ReplaceAll(c.VolumeID, "-", "")))
 	netdev, err := c.netdev()
-	return append(a, "-netdev", netdev, "-device", "virtio-net-pci,netdev=net,romfile=,mac="+c.MAC), err
+	return append(a, "-netdev", netdev, "-device", "virtio-net-pci,netdev=net,romfile=,mac="+escape(c.MAC)), err
 }
 
 // smbios returns what guests recognise EC2 by: on Xen a system UUID that starts with ec2, repeated as the

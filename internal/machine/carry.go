@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -31,7 +32,11 @@ func Main() {
 
 // carry copies in to the unix socket and what comes back to out, until the server has said everything.
 func carry(socket string, in io.Reader, out io.Writer) error {
-	conn, err := net.DialTimeout("unix", socket, 5*time.Second)
+	// From its own folder the socket's name is short enough for the kernel, which takes 107 bytes.
+	if err := os.Chdir(filepath.Dir(socket)); err != nil {
+		return err
+	}
+	conn, err := net.DialTimeout("unix", filepath.Base(socket), 5*time.Second)
 	if err != nil {
 		return err
 	}

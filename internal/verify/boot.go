@@ -7,18 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sync/errgroup"
 
 	"ingot/internal/fault"
-	"ingot/internal/imds"
 	"ingot/internal/machine"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
@@ -97,11 +93,6 @@ func Boot(ctx context.Context, o Options) (*Verdict, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("boot test: %w", err)
 	}
-	for _, stale := range []string{VerdictFile, ScreenshotFile} {
-		if err := os.Remove(filepath.Join(o.Dir, stale)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("boot test: %w", err)
-		}
-	}
 	t := &test{Options: o, verdict: &Verdict{Name: o.Name, Image: filepath.Base(o.Image), Console: ConsoleFile, Started: time.Now().UTC()}}
 	v, err := t.run(ctx)
 	if err != nil {
@@ -127,6 +118,9 @@ func (t *test) run(ctx context.Context) (v *Verdict, err error) {
 			t.clear()
 		}
 	}()
+	if err := t.claim(); err != nil {
+		return nil, err
+	}
 	if err := t.start(ctx); err != nil {
 		return nil, err
 	}
@@ -160,66 +154,6 @@ func (t *test) run(ctx context.Context) (v *Verdict, err error) {
 		}
 	}
 	return t.verdict, nil
-}
-
-// start brings up the metadata service and the machine.
-func (t *test) start(ctx context.Context) (err error) {
-	if t.key, err = newKeyPair(t.SSH.Legacy); err != nil {
-		return err
-	}
-	// The folders are in the system's place for temporary files: a socket's name must be short.
-	socketDir, err := os.MkdirTemp("", "ingot-imds-")
-	if err != nil {
-		return err
-	}
-	t.undo(func() { os.RemoveAll(socketDir) })
-	scratch, err := os.MkdirTemp(t.Dir, ".machine-")
-	if err != nil {
-		return err
-	}
-	t.undo(func() { os.RemoveAll(scratch) })
-	log, err := os.Create(filepath.Join(t.Dir, ConsoleFile))
-	if err != nil {
-		return err
-	}
-	t.undo(func() { log.Close() })
-	socket := filepath.Join(socketDir, "socket")
-	listener, err := net.Listen("unix", socket)
-	if err != nil {
-		return fmt.Errorf("listening for metadata requests: %w", err)
-	}
-	serve, stop := context.WithCancel(context.Background())
-	var servers errgroup.Group
-	servers.Go(func() error { return imds.Serve(serve, listener, t.metadata()) })
-	t.undo(func() { stop(); _ = servers.Wait() })
-
-	t.watch = newWatcher(log, t.Task, t.Allow)
-	t.machine, err = machine.Start(ctx, machine.Config{
-		Arch: t.Arch, Firmware: t.Firmware, Bus: t.Bus, Disk: t.Image, DiskSize: t.DiskSize, Memory: t.Memory,
-		Dir: scratch, NoReboot: true, Console: t.watch, SSH: "127.0.0.1:0", Metadata: socket, InstanceID: instanceID, Accel: t.Accel,
-	})
-	if err != nil {
-		return err
-	}
-	t.undo(t.machine.Kill)
-	t.watch.Reached("firmware")
-	return nil
-}
-
-func (t *test) metadata() http.Handler {
-	return imds.Handler(imds.Instance{
-		ID: instanceID, Arch: t.Arch, LocalIPv4: machine.GuestAddress, MAC: machine.GuestMAC, KeyName: "ingot-boot-test",
-		PublicKey: t.key.authorized, UserData: t.UserData,
-	}, imds.Options{TokensRequired: !t.SSH.Legacy})
-}
-
-func (t *test) undo(f func()) { t.release = append(t.release, f) }
-
-func (t *test) clear() {
-	for i := len(t.release) - 1; i >= 0; i-- {
-		t.release[i]()
-	}
-	t.release = nil
 }
 
 // judge follows the boot until a user can log in, runs the checks, and returns why the image fails, or "".

@@ -43,7 +43,7 @@ func TestBootFails(t *testing.T) {
 		"panic":     {"\r\n[    1.0] Kernel panic - not syncing: test\r\n", false, time.Minute, "(kernel-panic): [    1.0] Kernel panic - not syncing: test", ScreenshotFile},
 		"prompt":    {"\r\n(initramfs) ", false, time.Minute, "(initramfs-shell): (initramfs)", ScreenshotFile},
 		"power off": {"\r\nbye\r\n", true, time.Minute, "nobody could log in: the machine ended (guest-shutdown)", ""},
-		"silence":   {"\r\nhello\r\n", false, 3 * time.Second, "nobody could log in: the limit of 3s has passed; it came as far as bootloader", ScreenshotFile},
+		"silence":   {"", false, 4 * time.Second, "nobody could log in: the limit of 4s has passed", ScreenshotFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,6 +96,9 @@ func TestBootKeep(t *testing.T) {
 	} else {
 		conn.Close()
 	}
+	if _, err := Boot(context.Background(), o); fault.KindOf(err) != fault.Exists {
+		t.Errorf("a second test in the folder of a kept machine: %v", err)
+	}
 	v.kept.machine.Kill()
 	if err := v.Wait(context.Background()); err != nil {
 		t.Error(err)
@@ -128,6 +131,19 @@ func TestBootErrors(t *testing.T) {
 			}
 		})
 	}
+	t.Run("after a kill", func(t *testing.T) {
+		o := options(t, machinetest.Disk(t, "bye", true))
+		orphan := filepath.Join(o.Dir, scratchPrefix+"1", "disk.qcow2")
+		if err := os.MkdirAll(orphan, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Boot(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(orphan); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("what a killed test left is still there: %v", err)
+		}
+	})
 	t.Run("cancelled", func(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(context.Background(), time.Second, context.Canceled)
 		defer cancel()
