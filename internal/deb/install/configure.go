@@ -39,6 +39,9 @@ func (in *installer) prepare(ctx context.Context, p *pkg) error {
 	if p.state != notInstalled {
 		return nil
 	}
+	if err := p.await(ctx); err != nil {
+		return err
+	}
 	in.db.set(p, halfInstalled) // first, for pre-dependencies that go round in a circle
 	if !p.extracted {
 		for _, q := range p.preDepends {
@@ -51,9 +54,6 @@ func (in *installer) prepare(ctx context.Context, p *pkg) error {
 		return err
 	}
 	if err := in.preinst(ctx, p); err != nil {
-		return err
-	}
-	if err := p.await(ctx); err != nil {
 		return err
 	}
 	over, err := readOverrides(in.root)

@@ -110,9 +110,6 @@ func nativeArch(pkgs []*pkg) string {
 func (db *database) set(p *pkg, s state) {
 	p.state = s
 	db.dirty = true
-	if s == unpacked {
-		delete(db.text, p) // the conffiles are known from here on
-	}
 }
 
 // flush writes the status file if it is out of date, and keeps the one before as status-old, as dpkg does.
@@ -278,6 +275,9 @@ func (db *database) writeControl(name string, f controlFile) error {
 	mode := os.FileMode(f.Mode & 0o777)
 	if err := db.dir.WriteFile(name, f.data, mode); err != nil {
 		return err
+	}
+	if f.MTime.IsZero() {
+		return nil // it is our own
 	}
 	return db.dir.Chtimes(name, time.Time{}, f.MTime)
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +36,6 @@ type content struct {
 	// What follows is known once the package is expanded.
 	path      string // of the expanded package
 	data      int64  // where data.tar starts in it
-	size      int64  // of data.tar
 	members   []member
 	conffiles []conffile
 }
@@ -71,8 +71,13 @@ func (x *expander) open(p lock.Package, file string) (*content, error) {
 
 // expand makes c's data readable, from the expanded package if it is there and sound, or else by making it.
 func (x *expander) expand(ctx context.Context, c *content, p lock.Package, file string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	at := x.at(p)
 	if c.load(at) == nil {
+		now := time.Now()
+		_ = os.Chtimes(at, now, now) // for whoever clears the directory of what is not used any more
 		return nil
 	}
 	// Missing or damaged, it is made anew. Should that leave it unreadable, the second look says why.
@@ -220,7 +225,14 @@ func (c *content) load(at string) error {
 	if c.members, err = readMembers(a.data); err != nil {
 		return err
 	}
-	c.path, c.data, c.size = at, a.dataOffset, a.data.Size()
+	c.path, c.data = at, a.dataOffset
+	if c.file(sumsFile) == nil {
+		sums, err := c.makeSums(a.data)
+		if err != nil {
+			return err
+		}
+		c.control = append(c.control, sums)
+	}
 	c.conffiles, err = c.readConffiles(a.data)
 	return err
 }
@@ -261,14 +273,43 @@ func (c *content) readConffiles(data io.ReaderAt) ([]conffile, error) {
 	}
 	for _, m := range c.members {
 		if i, ok := at[m.Path]; ok && m.Mode&unix.S_IFMT == unix.S_IFREG {
-			sum := md5.New()
-			if _, err := io.Copy(sum, io.NewSectionReader(data, m.offset, m.Size)); err != nil {
+			var err error
+			if files[i].md5, err = hashMember(data, m); err != nil {
 				return nil, err
 			}
-			files[i].md5 = hex.EncodeToString(sum.Sum(nil))
 		}
 	}
 	return files, nil
+}
+
+// makeSums makes an md5sums file, as dpkg does for a package without one.
+func (c *content) makeSums(data io.ReaderAt) (controlFile, error) {
+	var b []byte
+	sums := make(map[string]string)
+	for _, m := range c.members {
+		sum := sums[m.hardLink]
+		if m.Mode&unix.S_IFMT == unix.S_IFREG {
+			var err error
+			if sum, err = hashMember(data, m); err != nil {
+				return controlFile{}, err
+			}
+		}
+		if sum != "" {
+			sums[m.Path] = sum
+			b = fmt.Appendf(b, "%s  %s\n", sum, m.Path)
+		}
+	}
+	return controlFile{tree.Entry{Path: sumsFile, Mode: unix.S_IFREG | 0o644, Size: int64(len(b))}, b}, nil
+}
+
+// sumsFile is the control file with the MD5 of each file.
+const sumsFile = "md5sums"
+
+// hashMember returns the MD5 of a regular file in data.tar, in hexadecimal.
+func hashMember(data io.ReaderAt, m member) (string, error) {
+	sum := md5.New()
+	_, err := io.Copy(sum, io.NewSectionReader(data, m.offset, m.Size))
+	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
 func checkSum(f *os.File, a *archive, size int64) error {

@@ -41,6 +41,9 @@ func TestExpandedIsKept(t *testing.T) {
 		if len(c.members) != 1 || len(c.conffiles) != 1 || c.conffiles[0].md5 != want {
 			t.Errorf("content %+v", c)
 		}
+		if got := string(c.file(sumsFile)); got != want+"  etc/odd\n" {
+			t.Errorf("md5sums is %q", got)
+		}
 		os.Remove(file) // the second time, the package itself is not needed
 	}
 	if left, _ := filepath.Glob(filepath.Join(x.dir, "*", ".*")); left != nil {

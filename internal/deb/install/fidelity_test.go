@@ -168,7 +168,7 @@ func TestFidelity(t *testing.T) {
 		variant string
 		include []string
 	}{
-		{"essential", nil},
+		{"essential", []string{"usr-is-merged"}},
 		{"apt", []string{"systemd-sysv", "udev", "dbus", "libpam-systemd", "linux-image-cloud-amd64", "initramfs-tools",
 			"cloud-init", "cloud-guest-utils", "openssh-server", "chrony", "sudo", "ca-certificates", "grub-pc-bin",
 			"grub-efi-amd64-bin", "netplan.io", "locales", "tzdata", "vim-tiny", "man-db", "python3"}},
