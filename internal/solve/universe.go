@@ -87,7 +87,7 @@ type offer struct {
 func NewUniverse(compare func(a, b string) int, relations func(*Package) (Relations, error)) *Universe {
 	return &Universe{
 		compare: compare, relations: relations,
-		offers: make(map[string][]offer, 1<<16), asked: make(map[*Package]*Relations),
+		offers: make(map[string][]offer), asked: make(map[*Package]*Relations),
 	}
 }
 

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/url"
 	"os"
@@ -68,7 +69,7 @@ func hostMirror(t testing.TB) string {
 			for err = s.Next(&p); err == nil; err = s.Next(&p) {
 				uris = append(uris, strings.Fields(p.Get("URIs"))...)
 			}
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				t.Logf("%s: %v", name, err)
 			}
 		case strings.HasSuffix(name, ".list"):

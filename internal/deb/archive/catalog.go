@@ -26,7 +26,7 @@ type entryOf struct {
 }
 
 func newCatalog(arch string) *catalog {
-	return &catalog{arch: arch, names: make(map[string]*entryOf, 1<<17)}
+	return &catalog{arch: arch, names: make(map[string]*entryOf)}
 }
 
 func (c *catalog) name(s string) *entryOf {

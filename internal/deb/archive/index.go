@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -154,9 +155,13 @@ func (i *index) parse(path, arch string, digest *bytes.Buffer) error {
 		return err
 	}
 	defer r.Close()
+	return i.take(r, arch, digest)
+}
+
+func (i *index) take(r io.Reader, arch string, digest *bytes.Buffer) error {
 	i.records, i.mentioned = nil, nil
-	seen := make(map[string]struct{}, 1<<16)
-	err = readRecords(r, func(rec *record, p *deb.Paragraph) {
+	seen := make(map[string]struct{})
+	err := readRecords(r, func(rec *record, p *deb.Paragraph) {
 		if digest != nil {
 			digest.Write(append(p.Append(digest.AvailableBuffer()), '\n'))
 		}
@@ -211,21 +216,9 @@ const blanks = " \t\r\n"
 const digestSuffix = ".fields-1.zst"
 
 func writeDigest(path string, text []byte) error {
-	f, err := renameio.TempFile("", path)
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
 		return err
 	}
-	defer f.Cleanup()
-	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedFastest))
-	if err != nil {
-		return err
-	}
-	if _, err := z.Write(text); err != nil {
-		z.Close()
-		return err
-	}
-	if err := z.Close(); err != nil {
-		return err
-	}
-	return f.CloseAtomicallyReplace()
+	return renameio.WriteFile(path, z.EncodeAll(text, nil), 0o644)
 }

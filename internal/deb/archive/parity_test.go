@@ -51,6 +51,7 @@ APT::Architecture "amd64";
 APT::Architectures { "amd64"; };
 APT::Sandbox::User "root";
 Acquire::Languages "none";
+pkgCacheGen::ForceEssential ",";
 `, root)
 	for name, text := range map[string]string{"etc/sources.list": sources.String(), "status": "", "state/status": "", "apt.conf": config} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
@@ -96,57 +97,45 @@ func (a apt) install(recommends bool, packages ...string) ([]string, error) {
 	return all, nil
 }
 
+// targets are what the test asks for. With INGOT_E2E=1 moreTargets are added; the environment variable
+// INGOT_PARITY_TARGETS replaces both, by a list that commas part.
 var targets = []string{
 	"zlib1g",
 	"libssl3 ca-certificates",
-	"bash coreutils dpkg",
 	"cloud-init cloud-guest-utils openssh-server sudo chrony linux-image-cloud-amd64 grub-pc systemd-sysv dbus netplan.io",
 	"linux-image-amd64",
 	"default-mta",
 	"exim4",
-	"bsd-mailx",
-	"mailutils",
-	"postfix mailutils",
+	"bsd-mailx postfix",
 	"systemd",
-	"systemd-sysv",
 	"sysvinit-core",
 	"cron",
-	"gawk",
 	"original-awk base-files",
-	"base-files",
 	"python3-venv python3-pip",
-	"jupyter-notebook",
-	"python3-numpy python3-scipy python3-matplotlib",
+	"python3-numpy python3-matplotlib",
 	"gnome-core",
 	"task-ssh-server",
-	"task-laptop",
-	"xfce4",
 	"postgresql",
-	"mariadb-server",
 	"docker.io",
 	"default-jre",
-	"tomcat10",
-	"nginx",
 	"apache2 libapache2-mod-php",
-	"php",
 	"build-essential debhelper",
-	"emacs",
-	"texlive-latex-recommended",
-	"dbus-x11",
-	"resolvconf",
-	"network-manager",
-	"ifupdown",
-	"ruby rails",
-	"aptitude",
-	"apt",
-	"exim4 postfix",                    // in conflict with each other
-	"systemd-sysv sysvinit-core",       // the same
-	"libc6-dev=0",                      // no such version
-	"mail-transport-agent",             // virtual, with many providers
-	"no-such-package",                  // nothing
-	"chrony systemd-timesyncd",         // in conflict through a provided name
-	"network-manager systemd-resolved", //
+	"network-manager ifupdown",
+	"chrony systemd-timesyncd",   // in conflict through a name that both provide
+	"systemd-sysv sysvinit-core", // in conflict
 	"libcurl4-gnutls-dev libcurl4-openssl-dev", // in conflict
+	"libc6-dev=0",          // no such version
+	"mail-transport-agent", // virtual, with many providers
+	"no-such-package",
+}
+
+var moreTargets = []string{
+	"bash coreutils dpkg", "bsd-mailx", "mailutils", "postfix mailutils", "exim4 postfix", "systemd-sysv", "gawk", "base-files",
+	"jupyter-notebook", "python3-scipy", "task-laptop", "task-gnome-desktop", "task-kde-desktop", "xfce4", "mariadb-server", "tomcat10",
+	"nginx", "php", "emacs", "texlive-latex-recommended", "dbus-x11", "resolvconf", "network-manager systemd-resolved",
+	"ruby rails", "aptitude", "apt", "dracut", "live-boot", "libvirt-daemon-system", "kubernetes-client", "ansible", "r-base",
+	"libreoffice", "firefox-esr", "gcc-mingw-w64", "wine", "steam-devices", "samba", "slapd", "nfs-kernel-server", "runit-init", "elogind",
+	"gnome postgresql docker.io", "openjdk-17-jdk maven", "sendmail", "nullmailer cron", "busybox-syslogd rsyslog", "dbus-broker",
 }
 
 // TestParityWithApt asks apt and Resolve for the same packages, on the same live indexes.
@@ -167,6 +156,9 @@ func TestParityWithApt(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := targets
+	if os.Getenv("INGOT_E2E") == "1" {
+		list = slices.Concat(targets, moreTargets)
+	}
 	if f := os.Getenv("INGOT_PARITY_TARGETS"); f != "" {
 		list = strings.Split(f, ",")
 	}
@@ -184,15 +176,42 @@ func TestParityWithApt(t *testing.T) {
 				}
 				var l lock.Lock
 				_, err = rq.choose(t.Context(), cat, &l)
-				var got []string
-				for _, p := range l.Packages {
-					got = append(got, p.Name+" "+p.Version)
-				}
-				slices.Sort(got)
+				got := names(&l)
 				if d := cmp.Diff(want, got); d != "" {
 					t.Errorf("apt has %d packages, we have %d, error %v (-apt +ours)\n%s", len(want), len(got), err, d)
 				}
 			})
 		}
+	}
+	// What mmdebstrap's variants essential and minbase consist of.
+	var required []string
+	for _, e := range cat.order {
+		if e.best.priority == "required" {
+			required = append(required, e.best.name)
+		}
+	}
+	for name, tc := range map[string]struct {
+		ours []string
+		apts []string
+	}{
+		"essential": {nil, []string{"?essential"}},
+		"minbase":   {append(required, "apt"), []string{"?essential", "?priority(required)", "apt"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want, err := a.install(false, tc.apts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rq := Request{Arch: "amd64", Include: tc.ours, Essential: true}
+			var l lock.Lock
+			if _, err := rq.choose(t.Context(), cat, &l); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(want, names(&l)); d != "" {
+				t.Errorf("(-apt +ours)\n%s", d)
+			}
+			checkOrder(t, cat, &l)
+		})
 	}
 }
