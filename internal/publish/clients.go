@@ -1,0 +1,101 @@
+package publish
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/ebs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"ingot/internal/fault"
+)
+
+// EC2 are the calls that publishing makes to EC2, each a permission that it needs.
+type EC2 interface {
+	DescribeImages(context.Context, *ec2.DescribeImagesInput, ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error)
+	DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error)
+	RegisterImage(context.Context, *ec2.RegisterImageInput, ...func(*ec2.Options)) (*ec2.RegisterImageOutput, error)
+	ModifyImageAttribute(context.Context, *ec2.ModifyImageAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyImageAttributeOutput, error)
+}
+
+// EBS are the calls that publishing makes to the EBS direct APIs.
+type EBS interface {
+	StartSnapshot(context.Context, *ebs.StartSnapshotInput, ...func(*ebs.Options)) (*ebs.StartSnapshotOutput, error)
+	PutSnapshotBlock(context.Context, *ebs.PutSnapshotBlockInput, ...func(*ebs.Options)) (*ebs.PutSnapshotBlockOutput, error)
+	CompleteSnapshot(context.Context, *ebs.CompleteSnapshotInput, ...func(*ebs.Options)) (*ebs.CompleteSnapshotOutput, error)
+}
+
+// Clients gives the clients of a region. Their retries must be off: this package has its own.
+type Clients interface {
+	Region(name string) (EC2, EBS)
+}
+
+// Target says where the regions are, and as whom to speak to them.
+type Target struct {
+	Endpoint string // "": AWS's own, or what AWS_ENDPOINT_URL says; an http or https URL for anything else
+	Profile  string // of the shared AWS configuration; "": the default one, or what AWS_PROFILE says
+}
+
+type sdk struct{ cfg aws.Config }
+
+// Connect finds credentials by the SDK's default chain (environment, shared files, SSO, instance role). It
+// fails with fault.Denied where there are none, before anything is done.
+func Connect(ctx context.Context, t Target) (Clients, error) {
+	// The region stands in until a client is asked for; finding credentials may need one.
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient()), config.WithDefaultRegion("us-east-1")}
+	if t.Profile != "" {
+		options = append(options, config.WithSharedConfigProfile(t.Profile))
+	}
+	if t.Endpoint != "" {
+		options = append(options, config.WithBaseEndpoint(t.Endpoint))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return nil, fault.New(fault.Denied, fmt.Errorf("loading the AWS configuration: %w", err), "")
+	}
+	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if _, err := cfg.Credentials.Retrieve(limit); err != nil {
+		return nil, fault.New(fault.Denied, fmt.Errorf("finding AWS credentials: %w", err),
+			"set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `ingot region` prints those of a local region")
+	}
+	return New(cfg), nil
+}
+
+// New makes clients out of a configuration, for those who have one.
+func New(cfg aws.Config) Clients {
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = httpClient()
+	}
+	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	return sdk{cfg}
+}
+
+// Region implements Clients.
+func (s sdk) Region(name string) (EC2, EBS) {
+	cfg := s.cfg.Copy()
+	cfg.Region = name
+	return ec2.NewFromConfig(cfg), ebs.NewFromConfig(cfg)
+}
+
+// httpClient returns a client with a connection for each put in flight. It speaks HTTP/1.1: HTTP/2 would
+// send all blocks for a region through one TCP connection, at the speed of its one congestion window.
+func httpClient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 5 * time.Second }).
+		WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns = 0 // no limit over all hosts
+			t.MaxIdleConnsPerHost = totalWindow
+			t.ResponseHeaderTimeout = attemptLimit
+			t.ForceAttemptHTTP2 = false
+			t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
+			t.WriteBufferSize = 64 << 10
+		})
+}

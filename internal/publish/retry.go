@@ -1,0 +1,144 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"ingot/internal/fault"
+)
+
+// Limits of one call, all of its attempts together.
+const (
+	attempts     = 6
+	attemptLimit = 20 * time.Second
+	firstPause   = 200 * time.Millisecond
+	longestPause = 10 * time.Second
+	// settle is how long AWS may take until what it has made can be seen by all of its parts.
+	settle = 150 * time.Second
+)
+
+// class says what can be done about a failed attempt.
+type class uint8
+
+const (
+	final     class = iota // it will fail again
+	throttled              // slow down, then try again
+	transient              // try again
+	unseen                 // what it is about may not have become visible yet
+)
+
+var (
+	throttles = []string{"Throttling", "ThrottlingException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException",
+		"TooManyRequestsException", "SlowDown", "EC2ThrottledException", "ConcurrentLimitExceededException", "BandwidthLimitExceeded"}
+	transients = []string{"InternalError", "InternalFailure", "InternalServerException", "InternalServerError", "ServiceUnavailable",
+		"ServiceUnavailableException", "Unavailable", "RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"}
+	denials = []string{"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "Blocked",
+		"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature",
+		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "OperationNotPermitted"}
+	unseens = []string{"ResourceNotFoundException", "InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}
+	// retried are the reasons of a ValidationException that do not mean that the request was wrong.
+	retried = []string{"WRITE_REQUEST_TIMEOUT", "CONFLICTING_BLOCK_UPDATE"}
+)
+
+// codeOf returns the error code of the service, or "".
+func codeOf(err error) string {
+	var ae smithy.APIError
+	if errors.As(err, &ae) {
+		return ae.ErrorCode()
+	}
+	return ""
+}
+
+func classify(err error) class {
+	var validation *types.ValidationException
+	var response *smithyhttp.ResponseError
+	switch code := codeOf(err); {
+	case slices.Contains(throttles, code):
+		return throttled
+	case slices.Contains(transients, code):
+		return transient
+	case slices.Contains(unseens, code):
+		return unseen
+	case errors.As(err, &validation):
+		if slices.Contains(retried, string(validation.Reason)) || strings.Contains(validation.ErrorMessage(), "Failed to read block data") {
+			return transient
+		}
+		return final
+	case errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError:
+		return transient
+	case code != "":
+		return final
+	}
+	return transient // no answer at all: the network, or a time limit
+}
+
+// quota says whether a code is about a limit of the account.
+func quota(code string) bool {
+	return strings.HasSuffix(code, "LimitExceeded") || code == "ServiceQuotaExceededException"
+}
+
+// explain gives a failed call its kind. action is the permission that it needs: "ebs:StartSnapshot".
+func explain(action string, err error) error {
+	code := codeOf(err)
+	err = fmt.Errorf("%s: %w", action, err)
+	switch {
+	case slices.Contains(denials, code):
+		return fault.New(fault.Denied, err, "these credentials need the permission "+action+", and the region must be enabled for the account")
+	case quota(code):
+		return fault.New(fault.Quota, err, "have the quota raised for this region, or free some of it")
+	case code == "" || classify(err) != final:
+		return fault.New(fault.Unreachable, err, "run the same command again: it does what is left")
+	}
+	return fault.New(fault.Input, err, "")
+}
+
+// call makes attempts at a call until one succeeds, none can, or limits end it. Between them it waits at
+// random up to a growing limit. grace is how long "not found" may mean "not yet". failed, which may be nil,
+// hears of each attempt that failed and will be repeated.
+func call(ctx context.Context, action string, grace time.Duration, failed func(class), attempt func(context.Context) error) error {
+	begun, pause := time.Now(), firstPause
+	for n := 1; ; n++ {
+		limit, cancel := context.WithTimeout(ctx, attemptLimit)
+		err := attempt(limit)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", action, ctx.Err())
+		}
+		c := classify(err)
+		waiting := c == unseen && time.Since(begun) < grace
+		if c == final || c == unseen && !waiting || n >= attempts && !waiting {
+			return explain(action, err)
+		}
+		if failed != nil {
+			failed(c)
+		}
+		if err := sleep(ctx, time.Duration(rand.Int64N(int64(pause)))+pause/8); err != nil {
+			return fmt.Errorf("%s: %w", action, err)
+		}
+		pause = min(2*pause, longestPause)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
