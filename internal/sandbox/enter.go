@@ -47,10 +47,10 @@ func runMapped(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
 	}
 	defer ready.Close()
 	cmd.ExtraFiles = []*os.File{wait}
-	// The signal is sent when the thread that started cmd ends; locked, that is when this process does.
+	// cmd asks for a signal when its parent dies, by which the kernel means the thread that started it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, Pdeathsig: unix.SIGTERM}
+	cmd.SysProcAttr = &unix.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER}
 	// Before the start, so that no signal is lost in between.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)
@@ -118,14 +118,31 @@ func inForeground() bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// finishEnter waits until the process that started this one has mapped ids, and runs the command proper: only
-// a program started by a mapped root gets root's capabilities (capabilities(7)).
+// finishEnter waits until the process that started this one has mapped ids, and starts over: only a program
+// started by a mapped root gets root's capabilities (capabilities(7)).
 func finishEnter() error {
-	ready := os.NewFile(socketFD, "ready")
-	if _, err := io.ReadFull(ready, make([]byte, 1)); err != nil {
-		return fmt.Errorf("waiting for the user namespace: %w", err) // the other process said why
+	if n, err := unix.Read(socketFD, make([]byte, 1)); n != 1 {
+		return fmt.Errorf("waiting for the user namespace: nobody mapped it: %w", errors.Join(err, io.EOF))
 	}
-	ready.Close()
+	return unix.Exec(self, append([]string{roleEntered}, os.Args[1:]...), os.Environ())
+}
+
+// finishEntered has this process asked to end when the one that waits for it dies, and runs the command proper.
+// It takes a start of its own: the kernel forgets about the signal when a program gains capabilities
+// (PR_SET_PDEATHSIG(2const)).
+func finishEntered() error {
+	runtime.LockOSThread() // the setting is the thread's
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGTERM), 0, 0, 0); err != nil {
+		return fmt.Errorf("tying this process to the one outside the user namespace: %w", err)
+	}
+	// The other process holds the pipe open as long as it lives.
+	if err := unix.SetNonblock(socketFD, true); err != nil {
+		return err
+	}
+	if _, err := unix.Read(socketFD, make([]byte, 1)); !errors.Is(err, unix.EAGAIN) {
+		return errors.New("the process outside the user namespace has died")
+	}
+	unix.CloseOnExec(socketFD)
 	return unix.Exec(self, os.Args[1:], os.Environ())
 }
 

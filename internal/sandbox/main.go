@@ -12,10 +12,11 @@ import (
 
 // The roles that this program plays as a helper of itself. The role is argv[0], which nobody gives by accident.
 const (
-	roleInit  = "ingot-sandbox-init"  // holds the namespaces of a sandbox
-	roleLane  = "ingot-sandbox-lane"  // runs commands in it
-	roleEnter = "ingot-sandbox-enter" // waits for its user namespace to be mapped
-	roleProbe = "ingot-sandbox-probe" // tries a sandbox out
+	roleInit    = "ingot-sandbox-init"    // holds the namespaces of a sandbox
+	roleLane    = "ingot-sandbox-lane"    // runs commands in it
+	roleEnter   = "ingot-sandbox-enter"   // waits for its user namespace to be mapped
+	roleEntered = "ingot-sandbox-entered" // has just become root of it
+	roleProbe   = "ingot-sandbox-probe"   // tries a sandbox out
 )
 
 // self is this program, whatever has become of its file.
@@ -38,6 +39,8 @@ func Main() {
 		role = serveLane
 	case roleEnter:
 		role = finishEnter
+	case roleEntered:
+		role = finishEntered
 	case roleProbe:
 		role = func() error { return tryOut(context.Background()) }
 	default:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -23,6 +24,8 @@ func TestMain(m *testing.M) {
 	switch part := os.Getenv(partVar); part {
 	case "victim":
 		victim(os.Args[1], os.Args[2:])
+	case "trap":
+		trap()
 	case "status":
 		status, _ := os.ReadFile("/proc/self/status")
 		os.Stdout.Write(status)
@@ -41,6 +44,23 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(code)
 	}
+}
+
+// trap waits, inside a user namespace, to be asked to end.
+func trap() {
+	code, entered, err := sandbox.Enter(context.Background())
+	if err != nil {
+		fmt.Println(err)
+	}
+	if entered {
+		os.Exit(code)
+	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, unix.SIGTERM)
+	fmt.Println("user", os.Getuid())
+	<-asked
+	fmt.Println("asked to end")
+	os.Exit(42)
 }
 
 // victim runs a command in a sandbox until somebody kills this process.

@@ -1,7 +1,9 @@
 package sandbox_test
 
 import (
+	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/user"
@@ -12,6 +14,9 @@ import (
 	"testing"
 	"time"
 )
+
+// testIDs are subordinate ids that no machine is likely to have given away.
+const testIDs = "2000000000-2000065535"
 
 // ordinaryUser makes a user for one test, with subordinate ids.
 func ordinaryUser(t *testing.T) *syscall.Credential {
@@ -27,8 +32,7 @@ func ordinaryUser(t *testing.T) *syscall.Credential {
 	name := fmt.Sprintf("ingot-test-%d", os.Getpid())
 	run(t, "useradd", "--system", "--no-create-home", "--shell", "/bin/sh", name)
 	t.Cleanup(func() { run(t, "userdel", name) })
-	const ids = "2000000000-2000065535"
-	run(t, "usermod", "--add-subuids", ids, "--add-subgids", ids, name)
+	run(t, "usermod", "--add-subuids", testIDs, "--add-subgids", testIDs, name)
 	u, err := user.Lookup(name)
 	must(t, err)
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
@@ -45,18 +49,25 @@ func run(t *testing.T, args ...string) {
 	}
 }
 
-// TestRootless runs the other tests again as an ordinary user.
-func TestRootless(t *testing.T) {
-	who := ordinaryUser(t)
-	dir := t.TempDir()
+// borrow copies this program to where an ordinary user can run it.
+func borrow(t *testing.T) (dir, binary string) {
+	t.Helper()
+	dir = t.TempDir()
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
 		must(t, os.Chmod(d, 0o755))
 	}
+	binary = filepath.Join(dir, "sandbox.test")
+	copyFile(t, "/proc/self/exe", binary)
+	return dir, binary
+}
+
+// TestRootless runs the other tests again as an ordinary user.
+func TestRootless(t *testing.T) {
+	who := ordinaryUser(t)
+	dir, binary := borrow(t)
 	work := filepath.Join(dir, "work")
 	mkdir(t, work)
 	must(t, os.Chown(work, int(who.Uid), int(who.Gid)))
-	binary := filepath.Join(dir, "sandbox.test")
-	copyFile(t, "/proc/self/exe", binary)
 	cmd := exec.Command(binary, "-test.v", "-test.skip=TestRootless", "-test.timeout=100s")
 	cmd.Dir = work
 	cmd.Env = append(os.Environ(), "TMPDIR="+work, "HOME="+work)
@@ -66,8 +77,42 @@ func TestRootless(t *testing.T) {
 		t.Errorf("as an ordinary user: %v\n%s", err, out)
 	}
 	for line := range strings.Lines(string(out)) {
-		if strings.Contains(line, "SKIP") || strings.Contains(line, "each `true`") {
+		if strings.Contains(line, "each `true`") {
 			t.Log(strings.TrimSpace(line))
+		}
+	}
+}
+
+// The process inside the namespace is asked to end when the one outside is, and when that one is gone.
+func TestEnterAndSignals(t *testing.T) {
+	who := ordinaryUser(t)
+	_, binary := borrow(t)
+	for _, c := range []struct {
+		signal syscall.Signal
+		code   int
+	}{{syscall.SIGTERM, 42}, {syscall.SIGKILL, -1}} {
+		cmd := exec.Command(binary)
+		cmd.Dir = "/"
+		cmd.Env = []string{partVar + "=trap"}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
+		pipe, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		out := bufio.NewReader(pipe)
+		line, err := out.ReadString('\n')
+		if line != "user 0\n" {
+			t.Errorf("inside: %q, %v", line, err)
+		}
+		must(t, cmd.Process.Signal(c.signal))
+		hung := time.AfterFunc(20*time.Second, func() { pipe.Close() })
+		rest, err := io.ReadAll(out) // up to the end of both
+		hung.Stop()
+		if string(rest) != "asked to end\n" || err != nil {
+			t.Errorf("%v: %q, %v", c.signal, rest, err)
+		}
+		cmd.Wait()
+		if got := cmd.ProcessState.ExitCode(); got != c.code {
+			t.Errorf("%v: exit code %d, want %d", c.signal, got, c.code)
 		}
 	}
 }
@@ -76,14 +121,8 @@ func TestRootless(t *testing.T) {
 func TestNoSubordinateIDs(t *testing.T) {
 	who := ordinaryUser(t)
 	name := fmt.Sprintf("ingot-test-%d", os.Getpid())
-	const ids = "2000000000-2000065535"
-	run(t, "usermod", "--del-subuids", ids, "--del-subgids", ids, name)
-	dir := t.TempDir()
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-		must(t, os.Chmod(d, 0o755))
-	}
-	binary := filepath.Join(dir, "sandbox.test")
-	copyFile(t, "/proc/self/exe", binary)
+	run(t, "usermod", "--del-subuids", testIDs, "--del-subgids", testIDs, name)
+	_, binary := borrow(t)
 	cmd := exec.Command(binary, "-test.run=TestOwners")
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}

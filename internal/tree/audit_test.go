@@ -174,3 +174,16 @@ func TestAuditReadErrors(t *testing.T) {
 		t.Errorf("a file that cannot be read: %v", err)
 	}
 }
+
+// No file, whatever is in it, stops the audit.
+func FuzzAudit(f *testing.F) {
+	paths := []string{"etc/shadow", "etc/passwd", "etc/machine-id", "root/k", "etc/resolv.conf", "etc/hosts"}
+	f.Add(0, []byte("root::1\n:\n"))
+	f.Add(3, []byte(pem))
+	f.Fuzz(func(t *testing.T, which int, data []byte) {
+		src := memory{paths[uint(which)%uint(len(paths))]: plain(string(data))}
+		if _, err := Audit(t.Context(), src, AuditOptions{Hostname: "h"}); err != nil {
+			t.Error(err)
+		}
+	})
+}
