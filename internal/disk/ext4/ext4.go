@@ -50,7 +50,7 @@ type Options struct {
 	InodeRatio      int64 // bytes per inode; 0 for mke2fs's 16384
 	ReservedPercent int   // of the blocks, for root only: 0 to 50
 	JournalSize     int64 // in bytes; 0 for what mke2fs chooses for the size
-	Free            int64 // for Need: bytes that an ordinary user can still write
+	Free            int64 // for Need: bytes that an ordinary user can still write; negative if the reserve may be used up, too
 	// Task, when there is one, grows by the bytes of content and advances with them. The caller ends it.
 	Task *progress.Task
 }
@@ -73,8 +73,8 @@ type Layout struct {
 
 // Write makes the filesystem at byte offset off of w.
 //
-// It reads src's files with several goroutines, and large ones twice: first to find the runs of zeros that
-// become holes. What holes a file had in src plays no part in that, only its content does. An entry lost+found
+// It reads src's files with several goroutines, and those of 64 KiB and more twice: first to find the runs of zeros of
+// that length that become holes. What holes a file had in src plays no part in that, only its content does. An entry lost+found
 // of the root keeps its place as inode 11; without one, it is made.
 //
 // When the tree does not fit (a fault.Space error) or holds what ext4 cannot (fault.Input), nothing has been

@@ -14,7 +14,7 @@ import (
 func TestFit(t *testing.T) {
 	t.Parallel()
 	bothProfiles(t, func(t *testing.T, p Profile) {
-		for _, content := range []int{0, 3 * miB, 30*miB + 1, 100 * miB, 150 * miB} {
+		for _, content := range []int{0, 3 * miB, 30*miB + 1, 130 * miB} {
 			m := everyType()
 			m.file("content", random(uint64(content), content))
 			o := options(p, 0)

@@ -15,7 +15,6 @@ const (
 	inodesPerBlock = BlockSize / inodeSize
 	oldInodeSize   = 128
 	groupsPerFlex  = 16
-	maxFlexShift   = 31
 	maxExtentLen   = 32768 // blocks; longer lengths mark an extent as unwritten
 	maxFileBlocks  = 1<<32 - 1
 	maxLinks       = 65000
@@ -73,12 +72,10 @@ const (
 	inodeIndex      = 0x1000
 	inodeHugeFile   = 0x40000
 	inodeExtents    = 0x80000
-	inodeEAInode    = 0x200000
 	inodeInlineData = 0x10000000
 	inodeEncrypt    = 0x800
 
-	superSignedHash   = 0x1
-	superUnsignedHash = 0x2
+	superSignedHash = 0x1
 )
 
 // File types: of an inode's mode as stat(2) has them, and of a directory entry (directory.rst).

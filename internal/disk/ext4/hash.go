@@ -2,12 +2,8 @@ package ext4
 
 import "math/bits"
 
-// Versions of the directory hash (directory.rst, "Hash Tree Directories").
-const (
-	hashLegacy  = 0
-	hashHalfMD4 = 1
-	hashTEA     = 2
-)
+// hashHalfMD4 is a version of the directory hash (directory.rst, "Hash Tree Directories").
+const hashHalfMD4 = 1
 
 // nameHash returns the half-MD4 hash of a name and the minor hash that orders names of equal hash, as the
 // kernel computes them for superblocks flagged with a signed hash: MD4 (RFC 1320) with fewer rounds, begun

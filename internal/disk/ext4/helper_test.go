@@ -164,6 +164,39 @@ func (i *image) fsck(t testing.TB) {
 	}
 }
 
+// dumped compares what debugfs takes out of the image with the files of a tree.
+func (i *image) dumped(t testing.TB, m memory) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Log("not compared with debugfs's view: it needs root to dump all owners")
+		return
+	}
+	to := t.TempDir()
+	run(t, "debugfs", "-R", "rdump / "+to, i.name)
+	for name, f := range m {
+		want := f.Target
+		got, err := os.Readlink(filepath.Join(to, name))
+		if f.Mode&modeType == modeRegular {
+			var b []byte
+			b, err = os.ReadFile(filepath.Join(to, name))
+			got, want = string(b), string(f.parts[0])
+		} else if f.Mode&modeType != modeSymlink {
+			continue
+		}
+		if err != nil || got != want {
+			t.Errorf("debugfs dumps %s as %.50q, %v", name, got, err)
+		}
+	}
+}
+
+// long skips a test that takes minutes, unless those are asked for.
+func long(t testing.TB) {
+	t.Helper()
+	if os.Getenv("INGOT_E2E") == "" {
+		t.Skip("takes minutes: set INGOT_E2E=1")
+	}
+}
+
 func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {

@@ -12,13 +12,12 @@ import "encoding/binary"
 // things stand against it: the first sequence number comes from the UUID, as one that is always 1, as with
 // mke2fs, would meet any filesystem's; and Layout.Journal tells the one who writes onto a used device what to clear.
 const (
-	journalMagic        = 0xC03B3998
-	journalSuperV2      = 4
-	minJournal          = 1024 // blocks; jbd2 refuses less
-	maxJournal          = 10240000
-	firstLogBlock       = 1
-	journalUsersOffset  = 0x100
-	journalFieldsOffset = 0x24
+	journalMagic       = 0xC03B3998
+	journalSuperV2     = 4
+	minJournal         = 1024 // blocks; jbd2 refuses less
+	maxJournal         = 10240000
+	firstLogBlock      = 1
+	journalUsersOffset = 0x100
 )
 
 // journalBlocks returns the size of the journal: what was asked for in bytes, or mke2fs's choice

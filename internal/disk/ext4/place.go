@@ -91,19 +91,19 @@ func (l *placed) lacks(free int64) int64 {
 
 // fits returns the error that says why the tree does not fit, if so.
 func (p *plan) fits(l *placed) error {
-	if l.inodesNeeded() > l.inodes() {
+	if l.lacks(-1) == 0 && l.inodesNeeded() <= l.inodes() {
+		return nil
+	}
+	need, err := p.need(-1)
+	if err != nil {
+		return err
+	}
+	if l.lacks(-1) == 0 {
 		return fault.New(fault.Space, fmt.Errorf("the tree needs %d inodes, the ext4 filesystem of %d bytes has %d",
-			l.inodesNeeded(), p.o.Size, l.inodes()), "make the filesystem larger, or its inode ratio smaller")
+			l.inodesNeeded(), p.o.Size, l.inodes()), fmt.Sprintf("make it %d bytes large, or its inode ratio smaller", need))
 	}
-	if l.lacks(-1) > 0 {
-		need, err := p.need(-1)
-		if err != nil {
-			return err
-		}
-		return fault.New(fault.Space, fmt.Errorf("the tree needs an ext4 filesystem of at least %d bytes, this one has %d",
-			need, p.o.Size), "make the disk larger, or the tree smaller")
-	}
-	return nil
+	return fault.New(fault.Space, fmt.Errorf("the tree needs an ext4 filesystem of at least %d bytes, this one has %d",
+		need, p.o.Size), "make the disk larger, or the tree smaller")
 }
 
 // need returns the least size of a filesystem in bytes that the plan fits into; see lacks for free. It grows

@@ -33,7 +33,7 @@ func (r *file) ReadAt(b []byte, off int64) (done int, err error) {
 		rest := b[done:min(int64(len(b)), int64(done)+r.size-off)]
 		if i == len(r.extents) {
 			clear(rest)
-			off, done = off+int64(len(rest)), done+len(rest)
+			done += len(rest)
 			break
 		}
 		e := r.extents[i]

@@ -73,6 +73,9 @@ func (m *mapping) tree(b []byte, depth int, first, limit int64) (int64, error) {
 	for i := range count {
 		r := b[extentRecord*(i+1):]
 		logical := int64(le.Uint32(r))
+		if logical >= m.end {
+			break // preallocated beyond the end; nothing there is read, so that a hostile tree costs no more than its file
+		}
 		if logical < first || logical >= limit {
 			return 0, corrupt("the extents of inode %d are out of order", m.n.ino)
 		}
@@ -117,8 +120,8 @@ func (m *mapping) leaf(logical, limit int64, r []byte) (int64, error) {
 		return 0, corrupt("the extents of inode %d overlap", m.n.ino)
 	}
 	next := logical + e.n
-	if unwritten || logical >= m.end {
-		return next, nil // preallocated, perhaps beyond the end
+	if unwritten {
+		return next, nil
 	}
 	e.n = min(e.n, m.end-logical)
 	return next, m.add(e)

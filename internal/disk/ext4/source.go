@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -22,7 +23,7 @@ func (f *FS) Walk(ctx context.Context, fn func(tree.Entry) error) error {
 }
 
 func (f *FS) walk(ctx context.Context, fn func(tree.Entry, *inode) error) error {
-	w := &walk{f: f, ctx: ctx, fn: fn, seen: map[uint32]bool{}}
+	w := &walk{f: f, ctx: ctx, fn: fn, seen: map[uint32]bool{}, room: f.blocks}
 	return w.visit(".", rootIno, 0)
 }
 
@@ -31,6 +32,7 @@ type walk struct {
 	ctx  context.Context
 	fn   func(tree.Entry, *inode) error
 	seen map[uint32]bool // directories, by inode
+	room int64           // blocks that directories may still have
 }
 
 func (w *walk) visit(name string, ino uint32, depth int) error {
@@ -53,6 +55,10 @@ func (w *walk) visit(name string, ino uint32, depth int) error {
 	}
 	if w.seen[ino] = true; depth > maxDepth {
 		return corrupt("%.80s… is more than %d directories deep", name, maxDepth)
+	}
+	// A hostile filesystem may give the same blocks to many directories.
+	if w.room -= ceilDiv(n.size, w.f.blockSize); w.room < 0 {
+		return corrupt("its directories are larger than the filesystem")
 	}
 	names, err := w.f.readDir(n)
 	if err != nil {
@@ -95,15 +101,24 @@ func (f *FS) target(n *inode) (string, error) {
 	case n.size == 0 || n.size > f.blockSize:
 		return "", corrupt("the symbolic link with inode %d has %d bytes", n.ino, n.size)
 	case n.size < 60 && n.flags&(inodeExtents|inodeInlineData|inodeEncrypt) == 0:
-		return string(n.blockMap()[:n.size]), nil
+		return linkTarget(n, n.blockMap()[:n.size])
 	}
 	r, err := f.file(n)
 	if err != nil {
 		return "", err
 	}
 	b := make([]byte, n.size)
-	_, err = r.ReadAt(b, 0)
-	return string(b), err
+	if _, err = r.ReadAt(b, 0); err != nil {
+		return "", err
+	}
+	return linkTarget(n, b)
+}
+
+func linkTarget(n *inode, b []byte) (string, error) {
+	if bytes.IndexByte(b, 0) >= 0 {
+		return "", corrupt("the symbolic link with inode %d has a zero byte", n.ino)
+	}
+	return string(b), nil
 }
 
 // lookup returns the inode of a path, of which no part is a symbolic link.

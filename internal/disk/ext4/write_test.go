@@ -55,7 +55,10 @@ func TestEveryType(t *testing.T) {
 	t.Parallel()
 	bothProfiles(t, func(t *testing.T, p Profile) {
 		m := everyType()
-		makeImage(t, m, options(p, 64*miB)).check(t, m)
+		i := makeImage(t, m, options(p, 64*miB))
+		i.check(t, m)
+		i.dumped(t, m)
+		i.kernel(t, m)
 	})
 }
 
@@ -139,9 +142,7 @@ func TestDirectories(t *testing.T) {
 }
 
 func TestHugeDirectory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("100,000 names take a while")
-	}
+	long(t)
 	t.Parallel()
 	bothProfiles(t, func(t *testing.T, p Profile) {
 		m := newMemory()
@@ -193,9 +194,7 @@ func TestSparse(t *testing.T) {
 }
 
 func TestLargeFile(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads gigabytes of zeros")
-	}
+	long(t)
 	t.Parallel()
 	bothProfiles(t, func(t *testing.T, p Profile) {
 		m := newMemory()
@@ -211,8 +210,8 @@ func TestDense(t *testing.T) {
 	bothProfiles(t, func(t *testing.T, p Profile) {
 		m := newMemory()
 		// Longer than an extent, across the superblock copies of groups 1 and 3.
-		content := bytes.Repeat(random(9, 64<<10), 7000)
-		m.file("dense", content[:437*miB+1])
+		content := bytes.Repeat(random(9, 64<<10), 3000)
+		m.file("dense", content[:170*miB+1])
 		m.file("next", random(3, 1000))
 		makeImage(t, m, options(p, 600*miB)).check(t, m)
 	})
