@@ -141,7 +141,7 @@ func (c *Command) plumb() (*plumbing, error) {
 }
 
 func sameWriter(a, b io.Writer) (same bool) {
-	defer func() { recover() }() // writers of a type that cannot be compared are two
+	defer func() { _ = recover() }() // writers of a type that cannot be compared are two
 	return a == b
 }
 
@@ -187,7 +187,7 @@ func (p *plumbing) output(n int, w io.Writer) error {
 	p.copy(func() error {
 		_, err := io.Copy(w, ours)
 		if err != nil {
-			io.Copy(io.Discard, ours) // a full pipe would hold up the command
+			_, _ = io.Copy(io.Discard, ours) // a full pipe would hold up the command
 		}
 		return err
 	})

@@ -36,3 +36,6 @@ func clean(name string) string {
 	}
 	return name
 }
+
+// closeFD closes a descriptor through which nothing was written that could still be lost.
+func closeFD(fd int) { _ = unix.Close(fd) }

@@ -61,18 +61,22 @@ func runMapped(ctx context.Context, cmd *exec.Cmd) (code int, err error) {
 		return 0, fault.New(fault.Host, fmt.Errorf("making a user namespace: %w", err), hintNamespaces())
 	}
 	if err := mapIDs(ctx, cmd.Process.Pid); err != nil {
-		cmd.Process.Kill()
-		cmd.Wait()
+		end(cmd)
 		return 0, err
 	}
 	if _, err := ready.Write([]byte{1}); err != nil {
-		cmd.Process.Kill()
-		cmd.Wait()
+		end(cmd)
 		return 0, fmt.Errorf("starting work in the user namespace: %w", err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	return supervise(ctx, cmd.Process, signals, done)
+}
+
+// end kills a process that has no work to lose.
+func end(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
 }
 
 // supervise forwards signals until the process ends, and returns its exit code.
@@ -99,15 +103,15 @@ func supervise(ctx context.Context, p *os.Process, signals <-chan os.Signal, don
 			if (s == unix.SIGINT || s == unix.SIGQUIT) && inForeground() {
 				continue
 			}
-			p.Signal(s)
+			_ = p.Signal(s) // it fails when the process has just ended
 		case <-cancelled:
 			cancelled = nil
 			if !inForeground() {
-				p.Signal(unix.SIGTERM)
+				_ = p.Signal(unix.SIGTERM)
 			}
 			kill = time.After(termLimit)
 		case <-kill:
-			p.Kill()
+			_ = p.Kill()
 		}
 	}
 }

@@ -23,6 +23,8 @@ const maxFiles = 3
 // Open files ride on the length (SCM_RIGHTS, unix(7)).
 type conn struct{ *net.UnixConn }
 
+func (c *conn) Close() { _ = c.UnixConn.Close() } // nothing is left to be lost
+
 // newConn takes over f, one end of a socket pair.
 func newConn(f *os.File) (*conn, error) {
 	defer f.Close()

@@ -96,7 +96,7 @@ func loopbackUp() error {
 	if err != nil {
 		return fmt.Errorf("opening a socket to bring up lo: %w", err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	lo, err := unix.NewIfreq("lo")
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (l *lanes) start(socket *os.File) error {
 	}
 	l.running[cmd.Process] = true
 	l.wait.Go(func() {
-		cmd.Wait() // how it ended, its owner learns from the connection
+		_ = cmd.Wait() // how it ended, its owner learns from the connection
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		delete(l.running, cmd.Process)
@@ -142,7 +142,7 @@ func (l *lanes) start(socket *os.File) error {
 func (l *lanes) end() {
 	l.mu.Lock()
 	for p := range l.running {
-		p.Kill()
+		_ = p.Kill()
 	}
 	l.mu.Unlock()
 	l.wait.Wait()

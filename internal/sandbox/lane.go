@@ -95,7 +95,7 @@ type lane struct {
 func (l *lane) reply(r reply, files ...*os.File) {
 	l.send.Lock()
 	defer l.send.Unlock()
-	l.conn.send(r, files...) // an owner that is gone is noticed by receive
+	_ = l.conn.send(r, files...) // an owner that is gone is noticed by receive
 }
 
 // start starts a command with files as its standard input, output and error, and has its end reported.
@@ -168,7 +168,7 @@ func (l *lane) find(r *request) (string, error) {
 		}
 		var st unix.Stat_t
 		err = unix.Fstat(fd, &st)
-		unix.Close(fd)
+		closeFD(fd)
 		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0 {
 			return file, nil
 		}
@@ -199,5 +199,5 @@ func (l *lane) finish(pid int) {
 
 // killAll kills every process of the namespace but this one, in one step that no fork can outrun (kill(2)).
 func killAll() {
-	unix.Kill(-1, unix.SIGKILL) // ESRCH: there is none
+	_ = unix.Kill(-1, unix.SIGKILL) // ESRCH: there is none
 }

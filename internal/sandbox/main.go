@@ -87,11 +87,3 @@ func (f *failure) Error() string { return f.Text }
 func (f *failure) Is(target error) bool {
 	return f.Errno != 0 && f.Errno.Is(target) || target == f.Errno
 }
-
-// err returns f as an error, nil for none.
-func (f *failure) err() error {
-	if f == nil {
-		return nil
-	}
-	return f
-}

@@ -50,16 +50,16 @@ func TestMain(m *testing.M) {
 func trap() {
 	code, entered, err := sandbox.Enter(context.Background())
 	if err != nil {
-		fmt.Println(err)
+		fmt.Fprintln(os.Stdout, err)
 	}
 	if entered {
 		os.Exit(code)
 	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, unix.SIGTERM)
-	fmt.Println("user", os.Getuid())
+	fmt.Fprintln(os.Stdout, "user", os.Getuid())
 	<-asked
-	fmt.Println("asked to end")
+	fmt.Fprintln(os.Stdout, "asked to end")
 	os.Exit(42)
 }
 
@@ -69,7 +69,7 @@ func victim(root string, args []string) {
 	if err == nil {
 		err = s.Run(context.Background(), sandbox.Command{Args: args, Stdout: os.Stdout, Timeout: time.Hour})
 	}
-	fmt.Println("not killed:", err)
+	fmt.Fprintln(os.Stdout, "not killed:", err)
 }
 
 // escape breaks out of the chroot as root can (chroot(2)), says what is there, and tries to go on.
@@ -81,7 +81,7 @@ func escape() {
 	}
 	syscall.Chroot(".")
 	names, _ := filepath.Glob("/*")
-	fmt.Println(names)
+	fmt.Fprintln(os.Stdout, names)
 	tryMounts("as root")
 	// Out of the chroot, a user namespace of one's own is allowed. It must not help.
 	cmd := exec.Command("/tree/probe")
@@ -91,7 +91,7 @@ func escape() {
 	cmd.SysProcAttr = &syscall.SysProcAttr{AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN},
 		Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
 	if err := cmd.Run(); err != nil {
-		fmt.Println("no namespace:", err)
+		fmt.Fprintln(os.Stdout, "no namespace:", err)
 	}
 }
 
@@ -101,11 +101,11 @@ func tryMounts(who string) {
 	syscall.Mount("", "/tree/proc", "", syscall.MS_REMOUNT|syscall.MS_BIND, "")
 	syscall.Mount("proc", "/proc", "proc", 0, "")
 	err := syscall.Mount("tmpfs", "/tree/root", "tmpfs", 0, "")
-	fmt.Println(who, "mounting:", err)
+	fmt.Fprintln(os.Stdout, who, "mounting:", err)
 	for _, dir := range []string{"/proc", "/tree/proc", "/tree/tmp"} {
 		f, err := os.OpenFile(dir+"/sys/kernel/core_pattern", os.O_WRONLY, 0) // and nothing is written
 		if err == nil {
-			fmt.Println(who, "could write below", dir)
+			fmt.Fprintln(os.Stdout, who, "could write below", dir)
 			f.Close()
 		}
 	}

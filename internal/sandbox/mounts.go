@@ -23,7 +23,7 @@ type setup struct {
 // mount is an open descriptor of a mount that may not be attached anywhere (fsmount(2), open_tree(2)).
 type mount int
 
-func (m mount) close() { unix.Close(int(m)) }
+func (m mount) close() { closeFD(int(m)) }
 
 // at attaches m to the directory or file that fd stands for; links were resolved when fd was opened.
 func (m mount) at(fd int) error {
@@ -42,7 +42,7 @@ func newMount(kind string, attributes int, options ...string) (mount, error) {
 	if err != nil {
 		return -1, fmt.Errorf("opening a new %s: %w", kind, err)
 	}
-	defer unix.Close(fs)
+	defer closeFD(fs)
 	for i := 0; i+1 < len(options); i += 2 {
 		if err := unix.FsconfigSetString(fs, options[i], options[i+1]); err != nil {
 			return -1, fmt.Errorf("setting %s=%s of a new %s: %w", options[i], options[i+1], kind, err)
@@ -200,7 +200,7 @@ func attach(m mount, root int, name string, flags uint64) error {
 	if err != nil {
 		return fmt.Errorf("opening /%s in the tree: %w", name, err)
 	}
-	defer unix.Close(point)
+	defer closeFD(point)
 	if err := m.at(point); err != nil {
 		return fmt.Errorf("mounting on /%s: %w", name, err)
 	}
@@ -282,7 +282,7 @@ func (s *setup) devices() ([]placed, error) {
 			if err != nil {
 				return err
 			}
-			unix.Close(fd)
+			closeFD(fd)
 		}
 		return nil
 	}}}
@@ -317,7 +317,7 @@ func coverPolicy(base, tree int) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	if _, err := unix.Write(fd, []byte(policyText)); err != nil {
 		return err
 	}
@@ -348,7 +348,7 @@ func mountProc() error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(root)
+	defer closeFD(root)
 	if err := attach(proc, root, "proc", 0); err != nil {
 		return err
 	}

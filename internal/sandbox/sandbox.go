@@ -206,11 +206,9 @@ func (s *Sandbox) placePolicy() (placed bool, err error) {
 	if s.policy || s.exists(policyRC) {
 		return false, nil
 	}
-	dir, err := inRoot(s.scaffold.root, path.Dir(policyRC), unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
+	if !s.scaffold.hasDir(path.Dir(policyRC)) {
 		return false, nil
 	}
-	unix.Close(dir)
 	if err := s.scaffold.file(policyRC, policyText, 0o755); err != nil {
 		return false, err
 	}
@@ -258,9 +256,10 @@ func (s *Sandbox) boot(ctx context.Context, set *setup, userNamespace bool) erro
 
 // converse lets say send something over c, and waits for the answer.
 func (s *Sandbox) converse(ctx context.Context, c *conn, say func() error) error {
-	defer context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })()
-	c.SetDeadline(time.Now().Add(setupLimit))
-	defer c.SetDeadline(time.Time{})
+	if err := c.SetDeadline(time.Now().Add(setupLimit)); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
 	var a answer
 	err := say()
 	if err == nil {
@@ -273,6 +272,9 @@ func (s *Sandbox) converse(ctx context.Context, c *conn, say func() error) error
 	}
 	if err != nil {
 		return fault.Newf(fault.Host, "talking to the sandbox's own process: %w%s", err, s.said)
+	}
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		return err
 	}
 	if a.Failure != nil {
 		return fault.New(fault.Host, a.Failure, "see what `ingot doctor` says about namespaces")
@@ -296,7 +298,7 @@ func (s *Sandbox) Close() error {
 	}
 	var errs []error
 	if s.init != nil {
-		s.init.Process.Kill() // and with it, by the kernel, all that it holds
+		_ = s.init.Process.Kill() // and with it, by the kernel, all that it holds
 		errs = append(errs, s.waitInit())
 		s.orders.Close()
 	}
@@ -307,7 +309,7 @@ func (s *Sandbox) Close() error {
 func (s *Sandbox) waitInit() error {
 	gone := make(chan struct{})
 	go func() {
-		s.init.Wait() // that it was killed is no news
+		_ = s.init.Wait() // that it was killed is no news
 		close(gone)
 	}()
 	select {

@@ -46,7 +46,7 @@ func openScaffold(root string) (*scaffold, error) {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return nil, err
 	}
 	id := [2]uint64{st.Dev, st.Ino}
@@ -54,7 +54,7 @@ func openScaffold(root string) (*scaffold, error) {
 	defer scaffolds.Unlock()
 	s := scaffolds.open[id]
 	if s != nil {
-		unix.Close(fd)
+		closeFD(fd)
 	} else {
 		s = &scaffold{root: fd, id: id}
 		scaffolds.open[id] = s
@@ -76,6 +76,15 @@ func (s *scaffold) close() error {
 	return errors.Join(s.remove(), unix.Close(s.root))
 }
 
+// hasDir reports whether the tree has a directory of that name, or a link to one.
+func (s *scaffold) hasDir(name string) bool {
+	fd, err := inRoot(s.root, name, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err == nil {
+		closeFD(fd)
+	}
+	return err == nil
+}
+
 // built reports whether name was made here.
 func (s *scaffold) built(name string) bool {
 	return slices.ContainsFunc(s.made, func(m made) bool { return m.Path == name })
@@ -86,7 +95,7 @@ func (s *scaffold) dir(name string, mode uint32) error {
 	name = clean(name)
 	fd, err := inRoot(s.root, name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err == nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return nil
 	}
 	if !errors.Is(err, unix.ENOENT) {
@@ -105,7 +114,7 @@ func (s *scaffold) file(name string, content string, mode uint32) error {
 	name = clean(name)
 	fd, err := inRoot(s.root, name, unix.O_PATH, 0)
 	if err == nil {
-		unix.Close(fd)
+		closeFD(fd)
 		return nil
 	}
 	if !errors.Is(err, unix.ENOENT) {
@@ -116,7 +125,7 @@ func (s *scaffold) file(name string, content string, mode uint32) error {
 		if err != nil {
 			return err
 		}
-		defer unix.Close(fd)
+		defer closeFD(fd)
 		if _, err := unix.Write(fd, []byte(content)); err != nil {
 			return err
 		}
@@ -200,12 +209,12 @@ func (m *made) stat(root int) (inode uint64, changed [2]int64, err error) {
 	if err != nil {
 		return 0, changed, err
 	}
-	defer unix.Close(dir)
+	defer closeFD(dir)
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return 0, changed, err
 	}
-	return st.Ino, [2]int64{int64(st.Ctim.Sec), int64(st.Ctim.Nsec)}, nil
+	return st.Ino, [2]int64{st.Ctim.Sec, st.Ctim.Nsec}, nil
 }
 
 // intact reports whether a name is still what was made here.
@@ -220,7 +229,7 @@ func keepTimes(root int, name string, fn func(dir int) error) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(dir)
+	defer closeFD(dir)
 	var st unix.Stat_t
 	if err := unix.Fstat(dir, &st); err != nil {
 		return err

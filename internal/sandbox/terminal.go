@@ -81,7 +81,7 @@ func (t *terminal) connect(master *os.File) {
 	signal.Notify(resized, unix.SIGWINCH)
 	done := make(chan struct{})
 	t.wait.Go(func() {
-		io.Copy(t.out, master) // ends with EIO when the command's last process is gone
+		_, _ = io.Copy(t.out, master) // ends with EIO when the command's last process is gone
 		signal.Stop(resized)
 		close(done)
 	})
@@ -90,7 +90,7 @@ func (t *terminal) connect(master *os.File) {
 			select {
 			case <-resized:
 				if size, err := t.size(); err == nil {
-					unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, size)
+					_ = unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, size)
 				}
 			case <-done:
 				return

@@ -165,7 +165,7 @@ func TestWriteTar(t *testing.T) {
 	got := make(map[string]string)
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		must(t, err)
