@@ -24,8 +24,8 @@ func (c *Config) arguments(f files) ([]string, error) {
 		// graphics=off has SeaBIOS repeat on the serial port what it and the boot loader print on the
 		// screen: a boot loader that was never told about the serial port is heard as well.
 		a = append(a, "-machine", "q35,graphics=off", "-vga", "std")
-		a = append(a, c.smbios()...)
 	}
+	a = append(a, c.smbios()...)
 	if f.code != "" {
 		a = append(a, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+escape(f.code),
 			"-drive", "if=pflash,unit=1,format=raw,file="+escape(f.vars))

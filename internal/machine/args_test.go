@@ -29,7 +29,7 @@ func TestArguments(t *testing.T) {
 			[]string{"hostfwd=tcp:127.0.0.1:0-:22", "guestfwd=tcp:169.254.169.254:80-cmd:", ` '/run/a,,b'\''s'`, "-no-reboot",
 				"-device virtio-scsi-pci", "file=d,,e", "unit=0,format=raw,readonly=on,file=code", "product=x,,y,"}, nil},
 		"arm64": {Config{Arch: "arm64"}, files{"d", "code", "vars"},
-			[]string{"-machine virt", "-cpu cortex-a72"}, []string{"q35", "smbios"}},
+			[]string{"-machine virt", "-cpu cortex-a72", "-smbios"}, []string{"q35"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.c.Dir = "scratch"

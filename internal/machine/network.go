@@ -13,7 +13,7 @@ import (
 func (c *Config) netdev() (string, error) {
 	n := "user,id=net,restrict=on,ipv6=off,net=" + GuestNetwork + ",dhcpstart=" + GuestAddress
 	if c.SSH != "" {
-		n += ",hostfwd=tcp:" + c.SSH + "-:22"
+		n += ",hostfwd=tcp:" + escape(c.SSH) + "-:22"
 	}
 	if c.Metadata != "" {
 		exe, err := os.Executable()

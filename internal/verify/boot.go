@@ -34,7 +34,7 @@ type Options struct {
 	UserData []byte
 	Timeout  time.Duration // for the whole boot; default recipe.DefaultBootTimeout
 	Run      []string      // commands that must succeed over SSH
-	Allow    []string      // console rules that the image may break
+	Allow    []string      // console rules that the image may break, and checks that it may fail
 	Dir      string        // where the verdict's files go; made if absent
 	Keep     bool          // leave the machine running afterwards; the caller must call Verdict.Wait
 	SSH      SSHOptions
@@ -65,9 +65,12 @@ func (o Options) complete() (Options, error) {
 	for _, r := range rules {
 		known[r.Name] = true
 	}
+	for _, c := range checks {
+		known[c.name] = true
+	}
 	for _, name := range o.Allow {
 		if !known[name] {
-			return o, fault.Newf(fault.Input, "test.allow names %q, which is no console rule", name)
+			return o, fault.Newf(fault.Input, "test.allow names %q, which is neither a console rule nor a check", name)
 		}
 	}
 	if o.DiskSize == 0 {

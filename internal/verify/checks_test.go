@@ -69,6 +69,17 @@ func TestRunCheck(t *testing.T) {
 		t.Errorf("the log was judged: %+v", test.watch.findings)
 	}
 
+	test.watch.findings = nil
+	test.Allow = []string{"sudo"}
+	test.add(Check{Name: "sudo", Detail: "no"})
+	if c := test.verdict.Checks[0]; !c.Skipped || c.Passed || test.failing() != "" {
+		t.Errorf("a check that may fail: %+v, %q", c, test.failing())
+	}
+	test.add(Check{Name: "hostname", Detail: "no"})
+	if test.failing() != "check hostname failed: no" {
+		t.Errorf("a failed check: %q", test.failing())
+	}
+
 	test.watch.hostKeys = []string{"SHA256:" + strings.Repeat("x", 43)}
 	if c := test.announcedKey(g); c.Passed || c.Skipped {
 		t.Errorf("a foreign host key passed: %+v", c)

@@ -63,7 +63,7 @@ type Stage struct {
 type Check struct {
 	Name    string  `json:"name"`
 	Passed  bool    `json:"passed"`
-	Skipped bool    `json:"skipped"` // it does not apply to this guest
+	Skipped bool    `json:"skipped"` // it does not apply to this guest, or may fail
 	Detail  string  `json:"detail"`
 	Seconds float64 `json:"seconds"`
 }
