@@ -143,6 +143,15 @@ func (i *image) open(t testing.TB) *FS {
 	return fs
 }
 
+// tryOpen opens the image to see whether that is refused.
+func (i *image) tryOpen() (*FS, error) {
+	b, err := os.ReadFile(i.name)
+	if err != nil {
+		return nil, err
+	}
+	return Open(bytes.NewReader(b), 0, i.size)
+}
+
 // check has e2fsck and the package's own reader judge the image, and compares what they read with the tree.
 func (i *image) check(t testing.TB, src tree.Source) {
 	t.Helper()

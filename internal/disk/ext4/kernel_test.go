@@ -1,9 +1,11 @@
 package ext4
 
 import (
+	"errors"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +72,70 @@ func TestKernel(t *testing.T) {
 		i.fsck(t)
 		must(t, i.open(t).Verify(t.Context()))
 	})
+}
+
+// TestPowerCut takes a copy of an image whose meaningless parts are noise while the kernel has written to it, as if the power had
+// gone, and has e2fsck replay the journal.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	bothProfiles(t, func(t *testing.T, p Profile) {
+		const size = 64 * miB
+		i := makeImage(t, everyType(), options(p, size))
+		f, err := os.OpenFile(i.name, os.O_RDWR, 0)
+		must(t, err)
+		defer f.Close()
+		between(i.layout.Allocated, size, func(off, n int64) { noise(t, f, 3, off, n) })
+		at := t.TempDir()
+		if out, err := exec.Command("mount", "-t", "ext4", "-o", "loop", i.name, at).CombinedOutput(); err != nil {
+			t.Skipf("mounting is not allowed here: %v %s", err, out)
+		}
+		after := filepath.Join(t.TempDir(), "after")
+		err = writeSynced(at)
+		if err == nil {
+			err = exec.Command("cp", i.name, after).Run()
+		}
+		unmount(t, at)
+		must(t, err)
+		if _, err := (&image{name: after, size: size}).tryOpen(); err == nil || !strings.Contains(err.Error(), "journal") {
+			t.Errorf("a filesystem with a journal to replay: %v", err)
+		}
+		if out, err := exec.Command("e2fsck", "-fp", after).CombinedOutput(); err != nil && exitCode(err) != 1 {
+			t.Fatalf("e2fsck -fp: %v\n%s", err, out)
+		}
+		cut := &image{name: after, size: size}
+		cut.fsck(t)
+		fs := cut.open(t)
+		must(t, fs.Verify(t.Context()))
+		for k := range 20 {
+			if b, err := fs.ReadFile(syncedName(k), miB); err != nil || string(b) != string(random(uint64(k), 10_000)) {
+				t.Errorf("file %d after the power cut: %d bytes, %v", k, len(b), err)
+			}
+		}
+	})
+}
+
+func syncedName(k int) string { return "d/synced" + string(rune('a'+k)) }
+
+func writeSynced(at string) error {
+	for k := range 20 {
+		f, err := os.Create(filepath.Join(at, syncedName(k)))
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(random(uint64(k), 10_000))
+		if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exitCode(err error) int {
+	var e *exec.ExitError
+	if errors.As(err, &e) {
+		return e.ExitCode()
+	}
+	return -1
 }
 
 // TestGrowth grows images offline, first within what is reserved for it, then beyond.
