@@ -121,10 +121,13 @@ func (s *Sandbox) start(ctx context.Context, c Config) error {
 	}
 	err = s.boot(ctx, set, true)
 	var refused *refusedError
-	if errors.As(err, &refused) {
-		// Some containers let their root make every namespace but this one. What a command may do is the
-		// same; that it may do no more now rests on the capabilities alone.
-		err = s.boot(ctx, set, false)
+	if errors.As(err, &refused) || errors.Is(err, unix.EPERM) {
+		// Some containers let their root make every namespace but a user's, or refuse to root in one a
+		// new /proc. What a command may do is the same without; that it may do no more then rests on the
+		// capabilities alone.
+		if s.boot(ctx, set, false) == nil {
+			return nil
+		}
 	}
 	return err
 }
@@ -216,10 +219,10 @@ func (s *Sandbox) placePolicy() (placed bool, err error) {
 	return true, nil
 }
 
-// refusedError says that the kernel does not let this process make a user namespace.
+// refusedError says that the kernel does not let this process make the namespaces.
 type refusedError struct{ err error }
 
-func (e *refusedError) Error() string { return "making a user namespace: " + e.err.Error() }
+func (e *refusedError) Error() string { return "starting it in new namespaces: " + e.err.Error() }
 func (e *refusedError) Unwrap() error { return e.err }
 
 // boot starts the first process and waits until it has built the root.
@@ -244,14 +247,13 @@ func (s *Sandbox) boot(ctx context.Context, set *setup, userNamespace bool) erro
 	}
 	if err := cmd.Start(); err != nil {
 		orders.Close()
-		if userNamespace {
-			return &refusedError{err}
-		}
-		return fault.New(fault.Host, fmt.Errorf("starting it in new namespaces: %w", err),
-			"see what `ingot doctor` says about namespaces")
+		return fault.New(fault.Host, &refusedError{err}, "see what `ingot doctor` says about namespaces")
 	}
 	s.init, s.orders = cmd, orders
-	return s.converse(ctx, orders, func() error { return orders.send(set) })
+	if err := s.converse(ctx, orders, func() error { return orders.send(set) }); err != nil {
+		return errors.Join(err, s.halt())
+	}
+	return nil
 }
 
 // converse lets say send something over c, and waits for the answer.
@@ -296,20 +298,21 @@ func (s *Sandbox) Close() error {
 	for c := range s.open {
 		c.Close()
 	}
-	var errs []error
-	if s.init != nil {
-		_ = s.init.Process.Kill() // and with it, by the kernel, all that it holds
-		errs = append(errs, s.waitInit())
-		s.orders.Close()
-	}
-	errs = append(errs, s.scaffold.close())
-	return errors.Join(errs...)
+	return errors.Join(s.halt(), s.scaffold.close())
 }
 
-func (s *Sandbox) waitInit() error {
+// halt kills the first process, and with it, by the kernel, all that it holds.
+func (s *Sandbox) halt() error {
+	if s.init == nil {
+		return nil
+	}
+	cmd := s.init
+	s.init = nil
+	_ = cmd.Process.Kill()
+	defer s.orders.Close()
 	gone := make(chan struct{})
 	go func() {
-		_ = s.init.Wait() // that it was killed is no news
+		_ = cmd.Wait() // that it was killed is no news
 		close(gone)
 	}()
 	select {
