@@ -25,8 +25,22 @@ type entryOf struct {
 	best    *record // the version that is taken where none is named
 }
 
-func newCatalog(arch string) *catalog {
-	return &catalog{arch: arch, names: make(map[string]*entryOf)}
+// newCatalog returns a catalogue of indexes; those of the repository that was named first come first.
+func newCatalog(arch string, indexes ...*index) *catalog {
+	size := 0
+	for _, i := range indexes {
+		size += len(i.mentioned)
+	}
+	c := &catalog{arch: arch, names: make(map[string]*entryOf, size)}
+	for _, i := range indexes {
+		for _, name := range i.mentioned {
+			c.name(name)
+		}
+		for _, r := range i.records {
+			c.add(r)
+		}
+	}
+	return c
 }
 
 func (c *catalog) name(s string) *entryOf {
@@ -38,17 +52,7 @@ func (c *catalog) name(s string) *entryOf {
 	return e
 }
 
-// add takes in an index; that of the repository that was named first comes first.
-func (c *catalog) add(i *index) {
-	for _, name := range i.mentioned {
-		c.name(name)
-	}
-	for _, r := range i.records {
-		c.addRecord(r)
-	}
-}
-
-func (c *catalog) addRecord(r *record) {
+func (c *catalog) add(r *record) {
 	e := c.name(r.name)
 	for old := e.first; old != nil; old = old.next {
 		if old.version == r.version {

@@ -22,9 +22,7 @@ func frozen(t testing.TB) *catalog {
 	if err := i.parse(filepath.Join("testdata", "Packages.xz"), "amd64", nil); err != nil {
 		t.Fatal(err)
 	}
-	c := newCatalog("amd64")
-	c.add(i)
-	return c
+	return newCatalog("amd64", i)
 }
 
 // TestGolden compares with what apt chose when testdata was made.
@@ -219,7 +217,7 @@ func TestEssentialFirst(t *testing.T) {
 // to be asked by name.
 func TestCandidate(t *testing.T) {
 	t.Parallel()
-	c := newCatalog("amd64")
+	var all []*index
 	for _, x := range []struct {
 		repository string
 		pin        int
@@ -227,8 +225,9 @@ func TestCandidate(t *testing.T) {
 	}{{"main", 500, "1.0"}, {"copy", 500, "1.0"}, {"security", 500, "1.0+deb1"}, {"old", 500, "0.9"}, {"backports", 100, "2.0"}} {
 		i := &index{repository: x.repository, pin: x.pin, mentioned: []string{"a"}}
 		i.records = []*record{{name: "a", version: x.version, from: i}}
-		c.add(i)
+		all = append(all, i)
 	}
+	c := newCatalog("amd64", all...)
 	if got := c.names["a"].best; got.version != "1.0+deb1" || got.from.repository != "security" {
 		t.Errorf("%s from %s", got.version, got.from.repository)
 	}
@@ -248,8 +247,7 @@ func FuzzIndex(f *testing.F) {
 		if err := i.take(strings.NewReader(text), "amd64", nil); err != nil {
 			return
 		}
-		c := newCatalog("amd64")
-		c.add(i)
+		c := newCatalog("amd64", i)
 		rq := Request{Include: []string{name}, Recommends: true, Essential: true}
 		l := lock.Lock{Version: lock.Version}
 		if _, err := rq.choose(t.Context(), c, &l); err != nil {

@@ -66,7 +66,7 @@ pkgCacheGen::ForceEssential ",";
 }
 
 func (a apt) run(args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // a busy machine is no failure
 	defer cancel()
 	cmd := exec.CommandContext(ctx, a.program, args...)
 	cmd.Env = append(os.Environ(), "APT_CONFIG="+a.config, "LC_ALL=C.UTF-8")

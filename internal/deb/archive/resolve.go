@@ -104,11 +104,7 @@ func (rq *Request) read(ctx context.Context, c *fetch.Client, l *lock.Lock, r *p
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	cat = newCatalog(rq.Arch)
-	for _, i := range all {
-		cat.add(i)
-	}
-	return cat, nil
+	return newCatalog(rq.Arch, all...), nil
 }
 
 // choose solves the request and fills in the packages of the lock.
