@@ -114,7 +114,7 @@ func (s *sqliteStore) Put(ctx context.Context, r Release) error {
 	return s.write(ctx, "recording release "+r.ID, func(tx *sql.Tx) error {
 		var before string
 		err := tx.QueryRowContext(ctx, "SELECT state FROM release WHERE id = ?", r.ID).Scan(&before)
-		if err != nil && err != sql.ErrNoRows {
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 		if err == nil {
@@ -193,7 +193,7 @@ func (s *sqliteStore) SetState(ctx context.Context, id, state string) error {
 
 func stateOf(ctx context.Context, tx *sql.Tx, id string) (state string, err error) {
 	err = tx.QueryRowContext(ctx, "SELECT state FROM release WHERE id = ?", id).Scan(&state)
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return "", missing(id)
 	}
 	return state, err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ func (s *sqliteStore) Get(ctx context.Context, id string) (r Release, err error)
 	err = s.snapshot(ctx, "reading release "+id, func(tx *sql.Tx) error {
 		var verdict, timings string
 		r, err = scan(tx.QueryRowContext(ctx, "SELECT "+columns+", verdict, timings FROM release WHERE id = ?", id), &verdict, &timings)
-		if err == sql.ErrNoRows {
+		if errors.Is(err, sql.ErrNoRows) {
 			return missing(id)
 		} else if err != nil {
 			return err

@@ -105,7 +105,7 @@ func (k *Keyring) verify(data io.Reader, raw []byte, now time.Time) ([]Signature
 		writers, pipes = append(writers, w), append(pipes, w)
 		go func() {
 			k.judge(c, r, now)
-			io.Copy(io.Discard, r) // of an early verdict, so that the others get all data
+			_, _ = io.Copy(io.Discard, r) // of an early verdict, so that the others get all data
 			done <- struct{}{}
 		}()
 	}
@@ -128,7 +128,7 @@ func (k *Keyring) parse(raw []byte) ([]check, error) {
 	packets := packet.NewOpaqueReader(bytes.NewReader(raw))
 	for {
 		op, err := packets.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return nil, err
