@@ -17,7 +17,7 @@ LDFLAGS := -s -w -X ingot/internal/cli.Version=$(VERSION)
 .PHONY: up test e2e bench lint docs release clean
 
 bin/ingot: $(GO_FILES) $(shell git ls-files internal recipes 2>/dev/null)
-	go build -trimpath -o $@ ./cmd/ingot
+	go build -o $@ ./cmd/ingot
 
 up: bin/ingot
 	@scripts/host-tools up

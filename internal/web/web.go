@@ -20,6 +20,9 @@ import (
 	"ingot/internal/fault"
 )
 
+// ServerName is what the Server header of every answer says.
+const ServerName = "ingot"
+
 // Options says how to serve. All of them may be left out.
 type Options struct {
 	Title  string                     // of the site; default "ingot"

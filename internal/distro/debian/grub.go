@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"ingot/internal/disk"
@@ -23,15 +24,12 @@ func prefix(b distro.Build) string {
 	return fmt.Sprintf("search.fs_uuid %s root\nset prefix=($root)/boot/grub\n", b.Identity.RootUUID)
 }
 
-// probeStub answers in place of grub-probe(8) while the image is built: it would look at the build host's
-// disks, and the image's own exists only later. It knows the few questions that grub-mkconfig(8) asks.
-func probeStub(b distro.Build) (bind sandbox.Bind, remove func(), err error) {
-	f, err := os.CreateTemp("", "ingot-grub-probe-*")
-	if err != nil {
-		return bind, nil, fmt.Errorf("preparing grub-probe: %w", err)
-	}
-	remove = func() { os.Remove(f.Name()) }
-	_, err = fmt.Fprintf(f, `#!/bin/sh
+// stubs answer in place of two programs that grub-mkconfig(8) asks while the image is built: grub-probe(8)
+// would look at the build host's disks, and the image's own exists only later; grub-mkrelpath(1) would say
+// where on the build host's filesystem the tree is. It asks few questions.
+func stubs(b distro.Build) map[string]string {
+	return map[string]string{
+		"/usr/sbin/grub-probe": fmt.Sprintf(`#!/bin/sh
 for arg; do
 	case "$arg" in
 	--target=device) echo /dev/vda1; exit ;;
@@ -45,18 +43,27 @@ for arg; do
 done
 echo "grub-probe: the image's disk does not exist yet; asked: $*" >&2
 exit 1
-`, b.Identity.RootUUID, b.Identity.RootGUID)
-	if err == nil {
-		err = f.Chmod(0o755)
+`, b.Identity.RootUUID, b.Identity.RootGUID),
+		"/usr/bin/grub-mkrelpath": "#!/bin/sh\nfor path; do :; done\necho \"$path\"\n",
 	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
+}
+
+// bindStubs puts the stubs into files that a sandbox can show in the programs' places.
+func bindStubs(b distro.Build) (binds []sandbox.Bind, remove func(), err error) {
+	dir, err := os.MkdirTemp("", "ingot-stubs-*")
 	if err != nil {
-		remove()
-		return bind, nil, fmt.Errorf("preparing grub-probe: %w", err)
+		return nil, nil, fmt.Errorf("preparing GRUB: %w", err)
 	}
-	return sandbox.Bind{Source: f.Name(), Target: "/usr/sbin/grub-probe", ReadOnly: true}, remove, nil
+	remove = func() { os.RemoveAll(dir) }
+	for target, text := range stubs(b) {
+		source := filepath.Join(dir, path.Base(target))
+		if err := os.WriteFile(source, []byte(text), 0o755); err != nil {
+			remove()
+			return nil, nil, fmt.Errorf("preparing GRUB: %w", err)
+		}
+		binds = append(binds, sandbox.Bind{Source: source, Target: target, ReadOnly: true})
+	}
+	return binds, remove, nil
 }
 
 // grub writes /boot/grub as grub-install(8) and update-grub(8) would on the running image, but for what

@@ -59,12 +59,12 @@ func (d *Debian) files(b distro.Build) []recipe.File {
 
 // customise does to the installed tree what the facts and the recipe ask for.
 func (d *Debian) customise(ctx context.Context, b distro.Build, t *progress.Task) (err error) {
-	probe, remove, err := probeStub(b)
+	binds, remove, err := bindStubs(b)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	sb, err := sandbox.Open(ctx, sandbox.Config{Root: b.Root, Env: distro.Environment(b), Binds: []sandbox.Bind{probe}})
+	sb, err := sandbox.Open(ctx, sandbox.Config{Root: b.Root, Env: distro.Environment(b), Binds: binds})
 	if err != nil {
 		return err
 	}

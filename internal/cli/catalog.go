@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ingot/internal/catalog"
+)
+
+func (a *app) catalogVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "catalog [RELEASE]",
+		Short: "List what was released, or show one release",
+		Args:  args(0, 1, "at most one release"),
+	}
+	var f catalog.Filter
+	cmd.Flags().StringVar(&f.Distro, "distro", "", "only this `DISTRO`")
+	cmd.Flags().StringVar(&f.Name, "name", "", "only images of this `NAME`")
+	cmd.Flags().StringVar(&f.Arch, "arch", "", "only this architecture: x86_64 or arm64")
+	cmd.Flags().StringVar(&f.Region, "region", "", "only what is in this `REGION`")
+	cmd.Flags().StringVar(&f.State, "state", "", "only this `STATE`: candidate, verified, public, deprecated, retired")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		store, err := a.catalog(cmd.Context())
+		if err != nil {
+			return err
+		}
+		if len(args) == 1 {
+			r, err := store.Get(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.sayRelease(r)
+		}
+		for {
+			page, next, err := store.List(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			for _, r := range page {
+				if a.json {
+					a.result("release", r)
+					continue
+				}
+				fmt.Fprintf(a.out, "%s  %s  %-10s %3d AMIs  %s\n", r.ID, r.Date.Format("2006-01-02"), r.State, len(r.AMIs), bytesText(r.DiskSize))
+			}
+			if f.Cursor = next; next == "" {
+				return nil
+			}
+		}
+	}
+	return cmd
+}
+
+func (a *app) sayRelease(r catalog.Release) error {
+	if a.json {
+		return a.say(r, "")
+	}
+	fmt.Fprintf(a.out, "%s: %s %s %s, %s, %s\n%d packages, disk of %s, %d blocks\nsha256 %s\n",
+		r.ID, r.Distro, r.Version, r.Arch, r.Date.Format("2006-01-02"), r.State, len(r.Packages), bytesText(r.DiskSize), r.Blocks, r.DiskSHA256)
+	for _, x := range r.AMIs {
+		fmt.Fprintf(a.out, "  %-16s %s  %s  %s\n", x.Region, x.ImageID, x.State, x.Name)
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ingot/internal/fault"
+	"ingot/internal/web"
+)
+
+func (a *app) serveVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the catalogue: page and API",
+		Long: `Serve the catalogue until Ctrl-C: a page for people at /, and for programs /latest and /v1/releases. All of it
+is read-only. When the address serves a catalogue already, serve says so and is done.`,
+		Args: args(0, 0, "no arguments"),
+	}
+	listen := cmd.Flags().String("listen", "127.0.0.1:8080", "`ADDRESS` to listen on")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		l, err := net.Listen("tcp", *listen)
+		if err != nil {
+			if servesAlready(cmd.Context(), *listen) {
+				return a.say(map[string]string{"url": "http://" + *listen}, "The catalogue is being served already: http://%s", *listen)
+			}
+			return fault.New(fault.Exists, fmt.Errorf("listening on %s: %w", *listen, err), "stop what listens there, or choose another address with --listen")
+		}
+		store, err := a.catalog(cmd.Context())
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		fmt.Fprintf(a.out, "Serving the catalogue: http://%s (Ctrl-C stops it)\n", l.Addr())
+		return serve(cmd.Context(), l, web.Handler(store, web.Options{Failed: func(r *http.Request, err error) {
+			a.reporter.Logf("%s %s: %v", r.Method, r.URL.Path, err)
+		}}))
+	}
+	return cmd
+}
+
+// serve answers until ctx ends, and then lets requests finish.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
+	stop := context.AfterFunc(ctx, func() {
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(limit) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// servesAlready asks whether a catalogue answers at an address.
+func servesAlready(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/latest", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(rq)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+	return err == nil && resp.StatusCode == http.StatusOK && resp.Header.Get("Server") == web.ServerName
+}

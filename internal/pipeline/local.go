@@ -1,0 +1,90 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"ingot/internal/fault"
+	"ingot/internal/publish"
+	"ingot/internal/region"
+)
+
+// endpointFile tells other processes where the local region with this state answers.
+const endpointFile = "endpoint.json"
+
+// Endpoint is where a local region answers, and as whom to speak to it.
+type Endpoint struct {
+	URL       string `json:"url"`
+	AccessKey string `json:"access_key"`
+	SecretKey string `json:"secret_key"`
+}
+
+// Clients returns clients of the local region.
+func (e Endpoint) Clients() publish.Clients {
+	return publish.New(aws.Config{
+		BaseEndpoint: aws.String(e.URL), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(e.AccessKey, e.SecretKey, ""),
+	})
+}
+
+// LocalRegion returns the local region with its state in dir: the one that another process serves, or else
+// one served by this process until close is called.
+func LocalRegion(ctx context.Context, dir string) (_ Endpoint, close func() error, err error) {
+	e, serve, close, err := ListenRegion(ctx, dir, "127.0.0.1:0")
+	if fault.KindOf(err) == fault.Exists {
+		if err := readJSON(filepath.Join(dir, endpointFile), &e); err != nil {
+			return e, nil, fmt.Errorf("finding the local region that runs: %w", err)
+		}
+		return e, func() error { return nil }, nil
+	}
+	if err != nil {
+		return e, nil, err
+	}
+	done := make(chan error, 1)
+	ctx, stop := context.WithCancel(ctx)
+	go func() { done <- serve(ctx) }()
+	return e, func() error { stop(); return errors.Join(<-done, close()) }, nil
+}
+
+// ListenRegion opens the local region with its state in dir on a loopback address. serve answers until its
+// context ends; close ends the instances and gives the state up.
+func ListenRegion(ctx context.Context, dir, address string) (e Endpoint, serve func(context.Context) error, close func() error, err error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return e, nil, nil, fault.Newf(fault.Usage, "listening on %q: %w", address, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return e, nil, nil, fault.Newf(fault.Usage, "the local region listens on loopback addresses alone, and %s is none", host)
+	}
+	r, err := region.Open(ctx, region.Options{Dir: dir, Machines: region.QEMU{}})
+	if err != nil {
+		return e, nil, nil, err
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return e, nil, nil, errors.Join(busy(err, address), r.Close())
+	}
+	c := r.Credentials()
+	e = Endpoint{URL: "http://" + l.Addr().String(), AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey}
+	path := filepath.Join(dir, endpointFile)
+	if err := writeJSON(path, e); err != nil {
+		return e, nil, nil, errors.Join(err, l.Close(), r.Close())
+	}
+	close = func() error {
+		l.Close()
+		return errors.Join(os.Remove(path), r.Close())
+	}
+	return e, func(ctx context.Context) error { return r.Serve(ctx, l) }, close, nil
+}
+
+// busy gives the error of an address in use its kind.
+func busy(err error, address string) error {
+	return fault.New(fault.Exists, fmt.Errorf("listening on %s: %w", address, err), "stop what listens there, or choose another address with --listen")
+}
