@@ -54,7 +54,7 @@ func (j *job) find(ctx context.Context) (*types.Image, error) {
 	var out *ec2.DescribeImagesOutput
 	err := call(ctx, "ec2:DescribeImages", 0, nil, func(ctx context.Context) (err error) {
 		out, err = j.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, IncludeDisabled: aws.Bool(true),
-			IncludeDeprecated: aws.Bool(true), Filters: []types.Filter{{Name: aws.String("name"), Values: []string{literal(j.Name)}}}})
+			IncludeDeprecated: aws.Bool(true), Filters: []types.Filter{{Name: aws.String("name"), Values: []string{j.Name}}}})
 		return err
 	})
 	if err != nil {
@@ -71,19 +71,6 @@ func (j *job) find(ctx context.Context) (*types.Image, error) {
 			"publish under another name, or deregister that image first")
 	}
 	return nil, nil
-}
-
-// literal takes the meaning of wildcards away from a filter's value. An image's name has none of them, but a
-// name must not begin to match others if that ever changes.
-func literal(s string) string {
-	var b []byte
-	for i := range len(s) {
-		if slices.Contains([]byte(`*?\`), s[i]) {
-			b = append(b, '\\')
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
 }
 
 func tagged(tags []types.Tag, key string) string {

@@ -3,6 +3,7 @@ package publish
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"strconv"
@@ -52,7 +53,7 @@ func (j *job) earlier(ctx context.Context) (id string, state types.SnapshotState
 	err = call(ctx, "ec2:DescribeSnapshots", 0, nil, func(ctx context.Context) (err error) {
 		out, err = j.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: []types.Filter{
 			{Name: aws.String("tag:" + TagContent), Values: []string{j.content}},
-			{Name: aws.String("tag:" + TagImage), Values: []string{literal(j.Name)}}}})
+			{Name: aws.String("tag:" + TagImage), Values: []string{j.Name}}}})
 		return err
 	})
 	if err != nil {
@@ -105,7 +106,8 @@ func (j *job) token(generation int) string {
 // fill sends all blocks and ends the snapshot. Blocks that an earlier run sent are sent again: EBS does not
 // tell which there are until the snapshot is completed.
 func (j *job) fill(ctx context.Context, id string, resumed bool) error {
-	sum, count := j.aggregate(), int32(len(j.Map.Blocks))
+	digest, count := j.Map.Digest(), int32(len(j.Map.Blocks))
+	sum := base64.StdEncoding.EncodeToString(digest[:])
 	err := j.upload(ctx, id)
 	ended := resumed // it may have been: an earlier run, or an attempt whose reply was lost
 	if err == nil {

@@ -3,7 +3,6 @@ package publish
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -148,17 +147,8 @@ func (j *job) block(b disk.Block) (io.ReadSeeker, error) {
 		return io.NewSectionReader(j.image, at, disk.BlockSize), nil
 	}
 	data := make([]byte, disk.BlockSize)
-	if _, err := j.image.ReadAt(data[:j.Map.Size-at], at); err != nil {
+	if err := j.Map.ReadBlock(j.image, b.Index, data); err != nil {
 		return nil, err
 	}
 	return bytes.NewReader(data), nil
-}
-
-// aggregate returns the LINEAR checksum of all blocks: the SHA-256 of their digests in the order of indexes.
-func (r *Request) aggregate() string {
-	h := sha256.New()
-	for _, b := range r.Map.Blocks {
-		h.Write(b.SHA256[:])
-	}
-	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }

@@ -38,11 +38,11 @@ type changedJSON struct {
 	SecondBlockToken string `json:",omitempty"`
 }
 
-// blockToken binds a token to a block of a snapshot.
+// blockPurpose binds a token to a block of a snapshot.
 func blockPurpose(s *snapshot) string { return "block " + s.ID }
 
-// page picks, out of the sorted indexes of all blocks, those that a list request asks for.
-func (a *area) page(r *request, purpose string, all []int32) (indexes []int32, next string, err error) {
+// pick returns a page: out of the sorted indexes of all blocks, those that a list request asks for.
+func (a *area) pick(r *request, purpose string, all []int32) (indexes []int32, next string, err error) {
 	size, err := option(r, "maxResults", minPage, maxPage)
 	if err != nil {
 		return nil, "", err
@@ -78,7 +78,7 @@ func (a *area) listSnapshotBlocks(w http.ResponseWriter, r *request, id string) 
 		return err
 	}
 	view := s.view()
-	indexes, next, err := a.page(r, "list "+id, slices.Sorted(maps.Keys(view)))
+	indexes, next, err := a.pick(r, "list "+id, slices.Sorted(maps.Keys(view)))
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (a *area) listChangedBlocks(w http.ResponseWriter, r *request, id string) e
 		}
 	}
 	slices.Sort(changed)
-	indexes, next, err := a.page(r, fmt.Sprintf("changed %s %s", first.ID, second.ID), changed)
+	indexes, next, err := a.pick(r, fmt.Sprintf("changed %s %s", first.ID, second.ID), changed)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,134 @@
+package region_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"golang.org/x/crypto/ssh"
+
+	"ingot/internal/disk"
+	"ingot/internal/machine"
+	"ingot/internal/publish"
+	"ingot/internal/region"
+)
+
+func TestMain(m *testing.M) {
+	machine.Main() // QEMU runs this program to carry instance metadata
+	os.Exit(m.Run())
+}
+
+// TestBoot publishes an image that was built, launches it with the AWS CLI, logs in and terminates it. What
+// the snapshot never got reads as noise. INGOT_E2E_IMAGE is the folder of the image: disk.raw and
+// disk.blocks.json.
+func TestBoot(t *testing.T) {
+	folder := os.Getenv("INGOT_E2E_IMAGE")
+	if folder == "" {
+		t.Skip("INGOT_E2E_IMAGE names no image to boot")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
+	defer cancel()
+	r, err := region.Open(ctx, region.Options{Dir: t.TempDir(), Regions: []string{"us-east-1"}, Machines: region.QEMU{}, NoiseUnwritten: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	srv := httptest.NewServer(r)
+	defer srv.Close()
+	image := publishFolder(t, r, srv.URL, folder)
+	cli := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, "/usr/bin/aws", append([]string{"--endpoint-url", srv.URL, "--region", "us-east-1", "--output", "text"}, args...)...)
+		k := r.Credentials()
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AWS_ACCESS_KEY_ID=" + k.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + k.SecretAccessKey}
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("aws %v: %v: %s", args, err, stderr.String())
+		}
+		return strings.TrimSpace(string(out))
+	}
+	pem := cli("ec2", "create-key-pair", "--key-name", "k", "--query", "KeyMaterial")
+	id := cli("ec2", "run-instances", "--image-id", image, "--instance-type", "t3.micro", "--key-name", "k", "--query", "Instances[0].InstanceId",
+		"--user-data", "#cloud-config\nwrite_files: [{path: /var/tmp/greeting, content: hello}]\n")
+	status := ""
+	for start := time.Now(); status != "ok"; time.Sleep(10 * time.Second) {
+		status = cli("ec2", "describe-instance-status", "--instance-ids", id, "--include-all-instances", "--query", "InstanceStatuses[0].InstanceStatus.Status")
+		if ctx.Err() != nil || status == "not-applicable" && time.Since(start) > 2*time.Minute {
+			t.Fatalf("the status is %s; console:\n%s", status, cli("ec2", "get-console-output", "--instance-id", id))
+		}
+		t.Logf("%s after %s", status, time.Since(start).Round(time.Second))
+	}
+	ip := cli("ec2", "describe-instances", "--instance-ids", id, "--query", "Reservations[0].Instances[0].PublicIpAddress")
+	port := cli("ec2", "describe-tags", "--filters", "Name=resource-id,Values="+id, "Name=key,Values=ingot:ssh-port", "--query", "Tags[0].Value")
+	if port == "None" {
+		port = "22"
+	}
+	said := login(t, net.JoinHostPort(ip, port), pem, "cloud-init status --wait; cat /var/tmp/greeting; findmnt -no SIZE /; curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/ || true")
+	t.Logf("the guest says %q", said)
+	if !strings.Contains(said, "status: done") || !strings.Contains(said, "hello") {
+		t.Errorf("the guest says %q", said)
+	}
+	cli("ec2", "terminate-instances", "--instance-ids", id)
+	for state := ""; state != "terminated" && ctx.Err() == nil; time.Sleep(time.Second) {
+		state = cli("ec2", "describe-instances", "--instance-ids", id, "--query", "Reservations[0].Instances[0].State.Name")
+	}
+}
+
+func publishFolder(t *testing.T, r *region.Region, url, folder string) string {
+	t.Helper()
+	f, err := os.Open(filepath.Join(folder, "disk.blocks.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	m, err := disk.DecodeMap(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := r.Credentials()
+	clients := publish.New(aws.Config{BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, "")})
+	start := time.Now()
+	results, err := publish.Publish(t.Context(), clients, publish.Request{Disk: filepath.Join(folder, "disk.raw"), Map: m, Name: "boot-test",
+		Arch: "x86_64", BootMode: "uefi-preferred", VolumeSize: 3, Public: true, Regions: []string{"us-east-1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d blocks published in %s", len(m.Blocks), time.Since(start))
+	return results[0].ImageID
+}
+
+// login runs a command in the guest.
+func login(t *testing.T, addr, pem, command string) string {
+	t.Helper()
+	key, err := ssh.ParsePrivateKey([]byte(pem))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: time.Minute,
+		HostKeyCallback: ssh.InsecureIgnoreHostKey()}) // a guest of this moment, on loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	out, err := session.CombinedOutput(command)
+	if err != nil {
+		t.Errorf("running %s: %v", command, err)
+	}
+	return string(out)
+}
