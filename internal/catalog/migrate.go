@@ -45,8 +45,8 @@ func apply(ctx context.Context, db *sql.DB, file string, from int) error {
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback()
-	var now int // another process may have been here since
+	defer func() { _ = tx.Rollback() }() // nothing after Commit
+	var now int                          // another process may have been here since
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&now); err != nil || now != from {
 		return err
 	}

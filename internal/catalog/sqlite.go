@@ -58,11 +58,11 @@ func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
 	}
 	s.w.SetMaxOpenConns(1)
 	if err := migrate(ctx, s.w); err != nil {
-		s.w.Close()
+		_ = s.w.Close()
 		return nil, err
 	}
 	if s.r, err = sql.Open("sqlite", dsn("query_only(1)")); err != nil {
-		s.w.Close()
+		_ = s.w.Close()
 		return nil, err
 	}
 	s.r.SetMaxOpenConns(4)
@@ -92,7 +92,7 @@ func explain(err error) error {
 func (s *sqliteStore) write(ctx context.Context, doing string, fn func(*sql.Tx) error) error {
 	tx, err := s.w.BeginTx(ctx, nil)
 	if err == nil {
-		defer tx.Rollback()
+		defer func() { _ = tx.Rollback() }() // nothing after Commit
 		if err = fn(tx); err == nil {
 			err = tx.Commit()
 		}
@@ -137,7 +137,7 @@ func (s *sqliteStore) Put(ctx context.Context, r Release) error {
 		if err != nil {
 			return err
 		}
-		defer add.Close()
+		defer func() { _ = add.Close() }()
 		for _, p := range r.Packages {
 			if _, err := add.ExecContext(ctx, r.ID, p.Name, p.Arch, p.Version, p.Source); err != nil {
 				return err

@@ -28,7 +28,7 @@ func scan(row interface{ Scan(...any) error }, more ...any) (r Release, err erro
 func (s *sqliteStore) snapshot(ctx context.Context, doing string, fn func(*sql.Tx) error) error {
 	tx, err := s.r.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err == nil {
-		defer tx.Rollback()
+		defer func() { _ = tx.Rollback() }()
 		err = fn(tx)
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *sqliteStore) Get(ctx context.Context, id string) (r Release, err error)
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }()
 		for rows.Next() {
 			var p Package
 			if err := rows.Scan(&p.Name, &p.Version, &p.Arch, &p.Source); err != nil {
@@ -134,7 +134,7 @@ func (s *sqliteStore) query(ctx context.Context, query string, args []any, regio
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
+		defer func() { _ = rows.Close() }()
 		for rows.Next() {
 			r, err := scan(rows)
 			if err != nil {
@@ -168,7 +168,7 @@ func addAMIs(ctx context.Context, tx *sql.Tx, all []Release, region string, reti
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var id string
 		var a AMI

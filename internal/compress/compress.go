@@ -98,7 +98,7 @@ func Reader(r io.Reader, limit int64) (io.ReadCloser, error) {
 	}
 	d := &reader{src: src, format: Sniff(head), limit: limit, left: limit}
 	if err := d.open(br); err != nil {
-		if err == io.EOF { // in the middle of a header
+		if errors.Is(err, io.EOF) { // in the middle of a header
 			err = io.ErrUnexpectedEOF
 		}
 		return nil, d.explain(err)
@@ -178,7 +178,7 @@ func (d *reader) explain(err error) error {
 	switch {
 	case d.src.err != nil:
 		return d.src.err
-	case err == io.EOF:
+	case err == io.EOF: //nolint:errorlint // wrapped, it would not be the end that a reader reports
 		return io.EOF
 	case errors.As(err, &limit):
 		return fault.New(fault.Input, err, "")

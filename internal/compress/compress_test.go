@@ -62,7 +62,7 @@ func sample(n int) []byte {
 	rng := rand.New(rand.NewPCG(1, 2))
 	data := make([]byte, n)
 	for i := range data {
-		data[i] = byte("abcdefgh"[rng.IntN(8)])
+		data[i] = "abcdefgh"[rng.IntN(8)]
 	}
 	return data
 }
@@ -109,7 +109,7 @@ func TestLimit(t *testing.T) {
 			fault.KindOf(err) != fault.Input {
 			t.Errorf("%s: %d bytes, error %v", f, n, err)
 		}
-		if _, again := r.Read(make([]byte, 1)); again != err {
+		if _, again := r.Read(make([]byte, 1)); !errors.Is(again, err) {
 			t.Errorf("%s: a second read gives %v", f, again)
 		}
 		r.Close()

@@ -159,8 +159,8 @@ func TestNextMirror(t *testing.T) {
 			w.Write(append(bytes.Clone(data), 0))
 		}, fault.Trust, []string{"lying mirror", "has 200001 bytes"}, 1},
 		"not found": {http.NotFound, fault.Unreachable, []string{"404"}, 1},
-		"forbidden": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(403) }, fault.Unreachable, []string{"403 Forbidden"}, 1},
-		"sick":      {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(503) }, fault.Unreachable, []string{"503"}, rounds},
+		"forbidden": {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusForbidden) }, fault.Unreachable, []string{"403 Forbidden"}, 1},
+		"sick":      {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, fault.Unreachable, []string{"503"}, rounds},
 		"truncated": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", "200000")
 			w.Write(data[:50_000])

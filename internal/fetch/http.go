@@ -98,7 +98,7 @@ func (c *Client) get(w *watchdog, m mirror, offset int64, header http.Header) (*
 	if offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:bodyclose // body.close does it
 	if err != nil {
 		return nil, lost(w.cause(err))
 	}
@@ -245,7 +245,7 @@ func (r *watched) Read(p []byte) (int, error) {
 		r.w.got = 0
 		r.w.expect(r.w.stall, "no progress")
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = r.w.cause(err)
 	}
 	return n, err

@@ -99,8 +99,8 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) {
 	if _, _, err := s.store.List(r.Context(), catalog.Filter{Limit: 1}); err != nil {
 		s.o.Failed(r, err)
 		w.WriteHeader(http.StatusServiceUnavailable)
-		w.Write([]byte("the catalogue cannot be read\n"))
+		_, _ = w.Write([]byte("the catalogue cannot be read\n"))
 		return
 	}
-	w.Write([]byte("ok\n"))
+	_, _ = w.Write([]byte("ok\n"))
 }

@@ -59,7 +59,7 @@ func ask(t testing.TB, h http.Handler, method, target string, header ...string) 
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return w.Result()
+	return w.Result() //nolint:bodyclose // it is in memory
 }
 
 func text(t testing.TB, r *http.Response) string {
@@ -123,7 +123,7 @@ func TestAPI(t *testing.T) {
 		t.Helper()
 		r := ask(t, h, "GET", target)
 		p = page{}
-		if err := json.Unmarshal([]byte(text(t, r)), &p); err != nil || r.StatusCode != 200 ||
+		if err := json.Unmarshal([]byte(text(t, r)), &p); err != nil || r.StatusCode != http.StatusOK ||
 			r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Fatalf("%s: %d, %v", target, r.StatusCode, err)
 		}
@@ -195,7 +195,7 @@ func TestCaching(t *testing.T) {
 			t.Errorf("%s compressed against the client's wish", target)
 		}
 		again := ask(t, h, "GET", target, "If-None-Match", `"x", `+tag)
-		if again.StatusCode != 304 || text(t, again) != "" || !strings.Contains(plain.Header.Get("Cache-Control"), "max-age") {
+		if again.StatusCode != http.StatusNotModified || text(t, again) != "" || !strings.Contains(plain.Header.Get("Cache-Control"), "max-age") {
 			t.Errorf("%s: %d, %s", target, again.StatusCode, plain.Header.Get("Cache-Control"))
 		}
 	}
@@ -217,7 +217,7 @@ func TestHealth(t *testing.T) {
 	s := fill(t)
 	var failed error
 	h := Handler(s, Options{Failed: func(_ *http.Request, err error) { failed = err }})
-	if r := ask(t, h, "GET", "/healthz"); r.StatusCode != 200 || text(t, r) != "ok\n" {
+	if r := ask(t, h, "GET", "/healthz"); r.StatusCode != http.StatusOK || text(t, r) != "ok\n" {
 		t.Errorf("%d", r.StatusCode)
 	}
 	s.Close()
@@ -241,7 +241,7 @@ func TestOddVerdicts(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := ask(t, h, "GET", "/releases/"+r.ID)
-		if body := text(t, a); a.StatusCode != 200 || strings.Contains(body, "<no root>") || strings.Contains(body, "NaN") {
+		if body := text(t, a); a.StatusCode != http.StatusOK || strings.Contains(body, "<no root>") || strings.Contains(body, "NaN") {
 			t.Errorf("%s: %d", raw, a.StatusCode)
 		}
 	}
