@@ -51,7 +51,14 @@ func fill(t testing.TB) catalog.Store {
 	return s
 }
 
-func ask(t testing.TB, h http.Handler, method, target string, header ...string) *http.Response {
+// reply is an answer, read.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	body       string
+}
+
+func ask(t testing.TB, h http.Handler, method, target string, header ...string) reply {
 	t.Helper()
 	r := httptest.NewRequest(method, target, nil)
 	for i := 0; i < len(header); i += 2 {
@@ -59,16 +66,7 @@ func ask(t testing.TB, h http.Handler, method, target string, header ...string) 
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return w.Result() //nolint:bodyclose // it is in memory
-}
-
-func text(t testing.TB, r *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(r.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return reply{w.Code, w.Header(), w.Body.String()}
 }
 
 func TestPages(t *testing.T) {
@@ -96,7 +94,7 @@ func TestPages(t *testing.T) {
 		"/assets/style.css":                    {404, nil, nil},
 	} {
 		r := ask(t, h, "GET", target)
-		body := text(t, r)
+		body := r.body
 		if r.StatusCode != test.status || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") {
 			t.Errorf("%.60s: %d %s", target, r.StatusCode, r.Header.Get("Content-Type"))
 		}
@@ -123,7 +121,7 @@ func TestAPI(t *testing.T) {
 		t.Helper()
 		r := ask(t, h, "GET", target)
 		p = page{}
-		if err := json.Unmarshal([]byte(text(t, r)), &p); err != nil || r.StatusCode != http.StatusOK ||
+		if err := json.Unmarshal([]byte(r.body), &p); err != nil || r.StatusCode != http.StatusOK ||
 			r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Access-Control-Allow-Origin") != "*" {
 			t.Fatalf("%s: %d, %v", target, r.StatusCode, err)
 		}
@@ -138,7 +136,7 @@ func TestAPI(t *testing.T) {
 	if get("/latest?kind=instance-store"); len(p.Releases) != 1 || p.Releases[0].Name != "centos-6" {
 		t.Errorf("%+v", p)
 	}
-	if body := text(t, ask(t, h, "GET", "/latest?distro=none")); body != "{\"releases\":[]}\n" {
+	if body := ask(t, h, "GET", "/latest?distro=none").body; body != "{\"releases\":[]}\n" {
 		t.Errorf("%q", body)
 	}
 	seen := map[string]bool{}
@@ -154,13 +152,13 @@ func TestAPI(t *testing.T) {
 		t.Errorf("%d releases in pages", len(seen))
 	}
 	var r catalog.Release
-	if err := json.Unmarshal([]byte(text(t, ask(t, h, "GET", "/v1/releases/centos-6-x86_64-20260101-abababababab"))), &r); err != nil || len(r.Packages) != 2 {
+	if err := json.Unmarshal([]byte(ask(t, h, "GET", "/v1/releases/centos-6-x86_64-20260101-abababababab").body), &r); err != nil || len(r.Packages) != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for target, status := range map[string]int{"/v1/releases/none": 404, "/v1/releases?limit=-1": 400, "/v1/releases?cursor=x": 400} {
 		r := ask(t, h, "GET", target)
 		var p problem
-		if err := json.Unmarshal([]byte(text(t, r)), &p); err != nil || r.StatusCode != status || p.Status != status ||
+		if err := json.Unmarshal([]byte(r.body), &p); err != nil || r.StatusCode != status || p.Status != status ||
 			p.Detail == "" || r.Header.Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s: %d %+v, %v", target, r.StatusCode, p, err)
 		}
@@ -169,15 +167,15 @@ func TestAPI(t *testing.T) {
 
 func TestCaching(t *testing.T) {
 	h := Handler(fill(t), Options{})
-	assets := regexp.MustCompile(`/assets/[a-z]+\.[0-9a-f]{12}\.[a-z]+`).FindAllString(text(t, ask(t, h, "GET", "/")), -1)
+	assets := regexp.MustCompile(`/assets/[a-z]+\.[0-9a-f]{12}\.[a-z]+`).FindAllString(ask(t, h, "GET", "/").body, -1)
 	if len(assets) != 4 { // the icon twice
 		t.Fatalf("assets %v", assets)
 	}
 	for _, target := range append(assets, "/", "/latest") {
 		plain := ask(t, h, "GET", target)
-		body, tag := text(t, plain), plain.Header.Get("ETag")
+		body, tag := plain.body, plain.Header.Get("ETag")
 		packed := ask(t, h, "GET", target, "Accept-Encoding", "br, gzip;q=0.8")
-		got := text(t, packed)
+		got := packed.body
 		if packed.Header.Get("Content-Encoding") == "gzip" {
 			z, err := gzip.NewReader(strings.NewReader(got))
 			if err != nil {
@@ -195,7 +193,7 @@ func TestCaching(t *testing.T) {
 			t.Errorf("%s compressed against the client's wish", target)
 		}
 		again := ask(t, h, "GET", target, "If-None-Match", `"x", `+tag)
-		if again.StatusCode != http.StatusNotModified || text(t, again) != "" || !strings.Contains(plain.Header.Get("Cache-Control"), "max-age") {
+		if again.StatusCode != http.StatusNotModified || again.body != "" || !strings.Contains(plain.Header.Get("Cache-Control"), "max-age") {
 			t.Errorf("%s: %d, %s", target, again.StatusCode, plain.Header.Get("Cache-Control"))
 		}
 	}
@@ -217,14 +215,14 @@ func TestHealth(t *testing.T) {
 	s := fill(t)
 	var failed error
 	h := Handler(s, Options{Failed: func(_ *http.Request, err error) { failed = err }})
-	if r := ask(t, h, "GET", "/healthz"); r.StatusCode != http.StatusOK || text(t, r) != "ok\n" {
+	if r := ask(t, h, "GET", "/healthz"); r.StatusCode != http.StatusOK || r.body != "ok\n" {
 		t.Errorf("%d", r.StatusCode)
 	}
 	s.Close()
 	for target, status := range map[string]int{"/healthz": 503, "/": 500, "/latest": 500, "/releases/x": 500} {
 		failed = nil
 		r := ask(t, h, "GET", target)
-		if body := text(t, r); r.StatusCode != status || strings.Contains(body, "sql") || failed == nil {
+		if body := r.body; r.StatusCode != status || strings.Contains(body, "sql") || failed == nil {
 			t.Errorf("%s: %d %q, %v", target, r.StatusCode, body, errors.Unwrap(failed))
 		}
 	}
@@ -241,7 +239,7 @@ func TestOddVerdicts(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := ask(t, h, "GET", "/releases/"+r.ID)
-		if body := text(t, a); a.StatusCode != http.StatusOK || strings.Contains(body, "<no root>") || strings.Contains(body, "NaN") {
+		if body := a.body; a.StatusCode != http.StatusOK || strings.Contains(body, "<no root>") || strings.Contains(body, "NaN") {
 			t.Errorf("%s: %d", raw, a.StatusCode)
 		}
 	}
