@@ -202,10 +202,10 @@ func TestCaching(t *testing.T) {
 func TestReadOnly(t *testing.T) {
 	h := Handler(fill(t), Options{})
 	for _, target := range []string{"/", "/latest", "/v1/releases", "/else"} {
-		if r := ask(t, h, "POST", target); r.StatusCode != 405 {
+		if r := ask(t, h, "POST", target); r.StatusCode != http.StatusMethodNotAllowed {
 			t.Errorf("POST %s: %d", target, r.StatusCode)
 		}
-		if r := ask(t, h, "HEAD", target); r.StatusCode == 405 {
+		if r := ask(t, h, "HEAD", target); r.StatusCode == http.StatusMethodNotAllowed {
 			t.Errorf("HEAD %s: %d", target, r.StatusCode)
 		}
 	}
