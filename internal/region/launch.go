@@ -83,20 +83,26 @@ func (a *area) launch(i *instance, t instanceType, userData []byte) {
 	})
 }
 
-// live is the life of an instance, from pending to its end.
+// live is the life of an instance, from pending to its end. Its last state is written down when nothing of
+// the machine is left.
 func (a *area) live(ctx context.Context, i *instance, l Launch, disk *volumeImage) {
-	defer os.RemoveAll(l.Dir)
+	end := a.runMachine(ctx, i, l, disk)
+	if err := os.RemoveAll(l.Dir); err != nil {
+		a.r.opt.Log.Error("cleaning up after an instance", "instance", i.ID, "error", err)
+	}
+	a.update(i, end)
+}
+
+// runMachine runs an instance's machine until it ends, or is ended. It returns what becomes of the instance.
+func (a *area) runMachine(ctx context.Context, i *instance, l Launch, disk *volumeImage) (end func()) {
 	m, err := a.boot(ctx, l, disk)
+	if err != nil && ctx.Err() == nil {
+		a.r.opt.Log.Error("starting an instance", "instance", i.ID, "error", err)
+		return func() { a.ended(i, "Server.InternalError", "Server.InternalError: "+err.Error()) }
+	}
+	terminated := func() { a.ended(i, i.ReasonCode, i.Reason) }
 	if err != nil {
-		a.update(i, func() {
-			if ctx.Err() == nil {
-				a.ended(i, "Server.InternalError", "Server.InternalError: "+err.Error())
-				a.r.opt.Log.Error("starting an instance", "instance", i.ID, "error", err)
-				return
-			}
-			a.ended(i, i.ReasonCode, i.Reason)
-		})
-		return
+		return terminated
 	}
 	defer m.Kill()
 	a.update(i, func() {
@@ -112,17 +118,16 @@ func (a *area) live(ctx context.Context, i *instance, l Launch, disk *volumeImag
 	a.r.work.Go(func() { a.probe(probing, i, m.SSH()) })
 	select {
 	case <-ctx.Done():
-		m.Kill()
-		a.update(i, func() { a.ended(i, i.ReasonCode, i.Reason) })
+		return terminated
 	case <-m.Exited():
-		a.update(i, func() {
-			const code = "Client.InstanceInitiatedShutdown"
-			if i.ShutdownBehavior == "terminate" || i.State == stateShuttingDown {
-				a.ended(i, code, code+": Instance initiated shutdown")
-				return
-			}
-			i.State, i.ReasonCode, i.Reason, i.PublicIP = stateStopped, code, code+": Instance initiated shutdown", ""
-		})
+	}
+	const code = "Client.InstanceInitiatedShutdown"
+	return func() {
+		if i.ShutdownBehavior == "terminate" || i.State == stateShuttingDown {
+			a.ended(i, code, code+": Instance initiated shutdown")
+			return
+		}
+		i.State, i.ReasonCode, i.Reason, i.PublicIP = stateStopped, code, code+": Instance initiated shutdown", ""
 	}
 }
 
