@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"ingot/internal/tree"
 )
@@ -157,6 +158,23 @@ func TestHugeDirectory(t *testing.T) {
 		o.InodeRatio = 8192
 		makeImage(t, m, o).check(t, m)
 	})
+}
+
+func TestMillionFiles(t *testing.T) {
+	long(t)
+	m := newMemory()
+	for d := range 1000 {
+		dir := fmt.Sprintf("dir%d", d)
+		m.dir(dir)
+		for i := range 1000 {
+			m.file(fmt.Sprintf("%s/file%d", dir, i), []byte{byte(i), byte(d)})
+		}
+	}
+	o := options(Modern, 16<<30)
+	start := time.Now()
+	i := makeImage(t, m, o)
+	t.Logf("written in %v", time.Since(start))
+	i.check(t, m)
 }
 
 func TestSparse(t *testing.T) {
