@@ -22,8 +22,8 @@ const (
 )
 
 // prepareAll takes packages from nothing to unpacked.
-func (in *installer) prepareAll(ctx context.Context, pkgs []*pkg) (err error) {
-	task := in.Task.Begin("unpacking packages", int64(len(pkgs)), progress.Items)
+func (in *installer) prepareAll(ctx context.Context, what string, pkgs []*pkg) (err error) {
+	task := in.Task.Begin("unpacking "+what, int64(len(pkgs)), progress.Items)
 	defer func() { task.End(err) }()
 	for _, p := range pkgs {
 		if err := in.prepare(ctx, p); err != nil {
@@ -90,8 +90,8 @@ func (in *installer) preinst(ctx context.Context, p *pkg) (err error) {
 }
 
 // configureAll configures packages and what they depend on.
-func (in *installer) configureAll(ctx context.Context, pkgs []*pkg) (err error) {
-	task := in.Task.Begin("configuring packages", int64(len(pkgs)), progress.Items)
+func (in *installer) configureAll(ctx context.Context, what string, pkgs []*pkg) (err error) {
+	task := in.Task.Begin("configuring "+what, int64(len(pkgs)), progress.Items)
 	defer func() { task.End(err) }()
 	for _, p := range pkgs {
 		if err := in.configure(ctx, p); err != nil {
@@ -203,6 +203,8 @@ func (in *installer) processTriggers(ctx context.Context, needed func() bool) er
 	}
 	return nil
 }
+
+func always() bool { return true }
 
 // processTrigger has a package process all its pending triggers.
 func (in *installer) processTrigger(ctx context.Context, p *pkg) error {

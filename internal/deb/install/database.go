@@ -66,13 +66,22 @@ func newDatabase(root *os.Root, pkgs []*pkg) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := layOut(dir, nativeArch(pkgs)); err != nil {
+		dir.Close()
+		return nil, err
+	}
 	db := &database{dir: dir, pkgs: slices.Clone(pkgs), text: make(map[*pkg]stanza)}
 	slices.SortFunc(db.pkgs, func(a, b *pkg) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Arch, b.Arch))
 	})
+	return db, nil
+}
+
+// layOut makes the directories and files that dpkg expects to be there.
+func layOut(dir *os.Root, arch string) error {
 	for _, d := range []string{"alternatives", "info", "parts", "triggers", "updates"} {
 		if err := dir.MkdirAll(d, 0o755); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	files := []struct {
@@ -80,7 +89,7 @@ func newDatabase(root *os.Root, pkgs []*pkg) (*database, error) {
 		mode       os.FileMode
 	}{
 		{"status", "", 0o644},
-		{"arch", nativeArch(pkgs) + "\n", 0o644},
+		{"arch", arch + "\n", 0o644},
 		{"info/format", "1\n", 0o644},
 		{"lock", "", 0o640},
 		{"lock-frontend", "", 0o640},
@@ -89,10 +98,10 @@ func newDatabase(root *os.Root, pkgs []*pkg) (*database, error) {
 	}
 	for _, f := range files {
 		if err := dir.WriteFile(f.name, []byte(f.text), f.mode); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return db, nil
+	return nil
 }
 
 // nativeArch is the architecture of the tree: the one of dpkg itself, or of any package that has one.

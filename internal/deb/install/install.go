@@ -124,13 +124,15 @@ func (in *installer) runScripts(ctx context.Context, essential []*pkg) error {
 }
 
 func (in *installer) runInOrder(ctx context.Context, essential []*pkg) error {
-	if err := in.prepareAll(ctx, essential); err != nil {
+	kernels := kernelSet(in.pkgs)
+	others := without(in.pkgs, essential)
+	if err := in.prepareAll(ctx, "essential packages", essential); err != nil {
 		return err
 	}
-	if err := in.configureAll(ctx, essential); err != nil {
+	if err := in.configureAll(ctx, "essential packages", essential); err != nil {
 		return err
 	}
-	if err := in.prepareAll(ctx, in.pkgs); err != nil {
+	if err := in.prepareAll(ctx, "packages", others); err != nil {
 		return err
 	}
 	if in.PreConfigure != nil {
@@ -138,14 +140,14 @@ func (in *installer) runInOrder(ctx context.Context, essential []*pkg) error {
 			return err
 		}
 	}
-	kernels := kernelSet(in.pkgs)
-	for _, set := range [][]*pkg{without(in.pkgs, kernels), kernels} {
-		if err := in.configureAll(ctx, set); err != nil {
-			return err
-		}
-		if err := in.processTriggers(ctx, func() bool { return true }); err != nil {
-			return err
-		}
+	if err := in.configureAll(ctx, "packages", without(others, kernels)); err != nil {
+		return err
 	}
-	return nil
+	if err := in.processTriggers(ctx, always); err != nil || len(kernels) == 0 {
+		return err
+	}
+	if err := in.configureAll(ctx, "kernels", kernels); err != nil {
+		return err
+	}
+	return in.processTriggers(ctx, always)
 }
