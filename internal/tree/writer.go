@@ -238,13 +238,13 @@ func (w *Writer) file(dir int, name string, e Entry, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
 	if e.Size > 0 {
-		if err := w.fill(fd, content, e.Size); err != nil {
-			return err
-		}
+		err = w.fill(fd, content, e.Size)
 	}
-	if err := setMeta(fd, e); err != nil {
+	if err == nil {
+		err = setMeta(fd, e)
+	}
+	if err := errors.Join(err, unix.Close(fd)); err != nil { // a network filesystem may report a full disk this late
 		return err
 	}
 	return setTime(dir, name, e.MTime)

@@ -142,7 +142,9 @@ type member struct {
 
 // readMembers lists the members of an uncompressed data.tar.
 func readMembers(data *io.SectionReader) ([]member, error) {
-	data.Seek(0, io.SeekStart)
+	if _, err := data.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
 	var members []member
 	r := tar.NewReader(data)
 	for {

@@ -33,7 +33,7 @@ type content struct {
 	fields  *deb.Paragraph
 	control []controlFile // the control file included
 
-	// What follows is known once the package is expanded.
+	// What follows is known once the package is expanded; until then, control may still grow by md5sums.
 	path      string // of the expanded package
 	data      int64  // where data.tar starts in it
 	members   []member

@@ -124,7 +124,6 @@ func (in *installer) runScripts(ctx context.Context, essential []*pkg) error {
 }
 
 func (in *installer) runInOrder(ctx context.Context, essential []*pkg) error {
-	kernels := kernelSet(in.pkgs)
 	others := without(in.pkgs, essential)
 	if err := in.prepareAll(ctx, "essential packages", essential); err != nil {
 		return err
@@ -140,6 +139,7 @@ func (in *installer) runInOrder(ctx context.Context, essential []*pkg) error {
 			return err
 		}
 	}
+	kernels := kernelSet(in.pkgs)
 	if err := in.configureAll(ctx, "packages", without(others, kernels)); err != nil {
 		return err
 	}

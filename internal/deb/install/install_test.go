@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	sandbox.Main()
 	if os.Args[0] == shell {
 		if err := runScript(os.Args[1:]); err != nil {
-			fmt.Println(err)
+			fmt.Fprintln(os.Stdout, err)
 			os.Exit(3)
 		}
 		os.Exit(0)
@@ -59,7 +59,7 @@ func runScript(args []string) error {
 		first, second, _ := strings.Cut(rest, " ")
 		switch verb {
 		case "say":
-			fmt.Println(os.ExpandEnv(rest))
+			_, err = fmt.Fprintln(os.Stdout, os.ExpandEnv(rest))
 		case "fail":
 			err = errors.New("it is not to be")
 		case "write":
