@@ -298,7 +298,7 @@ func TestFailures(t *testing.T) {
 		{"throttled blocks", func(n int64, w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Method == http.MethodPut && n%3 == 0 {
 				w.Header().Set("X-Amzn-ErrorType", "RequestThrottledException")
-				w.WriteHeader(400)
+				w.WriteHeader(http.StatusBadRequest)
 				fmt.Fprint(w, `{"Message":"slow","Reason":"ACCOUNT_THROTTLED"}`)
 				return
 			}
@@ -307,7 +307,7 @@ func TestFailures(t *testing.T) {
 		{"a snapshot that is not visible yet", func(n int64, w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Method == http.MethodPut && n < 12 {
 				w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
-				w.WriteHeader(404)
+				w.WriteHeader(http.StatusNotFound)
 				fmt.Fprint(w, `{"Message":"not found","Reason":"SNAPSHOT_NOT_FOUND"}`)
 				return
 			}
@@ -316,7 +316,7 @@ func TestFailures(t *testing.T) {
 		{"blocks that are refused", func(_ int64, w http.ResponseWriter, r *http.Request, next http.Handler) {
 			if r.Method == http.MethodPut {
 				w.Header().Set("X-Amzn-ErrorType", "AccessDeniedException")
-				w.WriteHeader(403)
+				w.WriteHeader(http.StatusForbidden)
 				fmt.Fprint(w, `{"Message":"no","Reason":"UNAUTHORIZED_ACCOUNT"}`)
 				return
 			}

@@ -5,8 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"hash"
 	"maps"
 	"net/http"
 	"regexp"
@@ -216,7 +216,7 @@ func (a *area) putSnapshotBlock(w http.ResponseWriter, r *request, id, indexText
 	if err := a.r.blocks.Put(sum, r.body); err != nil {
 		return err
 	}
-	if err := s.put(a.r.blocks, index, sum, a.r.opt.Now()); err == errNotPending {
+	if err := s.put(a.r.blocks, index, sum, a.r.opt.Now()); errors.Is(err, errNotPending) {
 		return notPending(s)
 	} else if err != nil {
 		return err
@@ -289,7 +289,7 @@ func (a *area) completeSnapshot(w http.ResponseWriter, r *request, id string) er
 func (s *snapshot) aggregate() (n int, sum blocks.Sum) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var h hash.Hash = sha256.New()
+	h := sha256.New()
 	for _, index := range slices.Sorted(maps.Keys(s.own)) {
 		b := s.own[index]
 		h.Write(b[:])

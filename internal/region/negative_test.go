@@ -425,7 +425,7 @@ func TestAuthentication(t *testing.T) {
 		var b bytes.Buffer
 		_, err = b.ReadFrom(resp.Body)
 		resp.Body.Close()
-		if err != nil || resp.StatusCode != 403 || !strings.Contains(b.String(), want) {
+		if err != nil || resp.StatusCode != http.StatusForbidden || !strings.Contains(b.String(), want) {
 			t.Errorf("unsigned %s: %d %s, %v", path, resp.StatusCode, b.String(), err)
 		}
 	}

@@ -26,7 +26,8 @@ type qemu struct {
 // Start implements Runner.
 func (q QEMU) Start(ctx context.Context, l Launch) (Running, error) {
 	socket := filepath.Join(l.Dir, "imds")
-	listener, err := net.Listen("unix", socket)
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "unix", socket)
 	if err != nil {
 		return nil, fmt.Errorf("serving instance metadata: %w", err)
 	}
@@ -38,7 +39,7 @@ func (q QEMU) Start(ctx context.Context, l Launch) (Running, error) {
 		_ = imds.Serve(serving, listener, h) // it ends with the machine; a guest without metadata shows on its console
 	}()
 	c := machine.Config{Arch: l.Arch, Firmware: recipe.BIOS, Bus: "nvme", Disk: l.Disk, Memory: l.Memory, CPUs: l.CPUs,
-		Dir: filepath.Join(l.Dir, "machine"), Console: l.Console, SSH: sshAddress(l.PublicIP), Metadata: socket, MAC: l.MAC,
+		Dir: filepath.Join(l.Dir, "machine"), Console: l.Console, SSH: sshAddress(ctx, l.PublicIP), Metadata: socket, MAC: l.MAC,
 		InstanceID: l.Instance, InstanceType: l.Type, VolumeID: l.Volume, Accel: q.Accel}
 	if l.UEFI {
 		c.Firmware = recipe.UEFI
@@ -63,9 +64,10 @@ func (m *qemu) Kill() {
 
 // sshAddress is where the guest's SSH port is put: on port 22 of the instance's address, or on any port
 // where this process may not listen there.
-func sshAddress(ip string) string {
+func sshAddress(ctx context.Context, ip string) string {
 	addr := net.JoinHostPort(ip, "22")
-	l, err := net.Listen("tcp", addr)
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return net.JoinHostPort(ip, "0")
 	}

@@ -141,7 +141,7 @@ func (r *Region) Serve(ctx context.Context, l net.Listener) error {
 		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if srv.Shutdown(limit) != nil {
-			srv.Close()
+			_ = srv.Close() // what is still open is cut off
 		}
 	})
 	defer stop()

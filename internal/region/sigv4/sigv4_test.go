@@ -86,7 +86,7 @@ func TestVerify(t *testing.T) {
 // TestVector checks the example of the AWS General Reference, which no library of ours had a part in.
 func TestVector(t *testing.T) {
 	t.Parallel()
-	r := httptest.NewRequest("GET", "https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08", nil)
+	r := httptest.NewRequest(http.MethodGet, "https://iam.amazonaws.com/?Action=ListUsers&Version=2010-05-08", nil)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	r.Header.Set("X-Amz-Date", "20150830T123600Z")
 	s, err := Parse("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/iam/aws4_request, SignedHeaders=content-type;host;x-amz-date, " +
@@ -113,7 +113,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		r := httptest.NewRequest("GET", "/a?b=c", nil)
+		r := httptest.NewRequest(http.MethodGet, "/a?b=c", nil)
 		r.Header.Set("X-Amz-Date", "20150830T123600Z")
 		if s.Verify(r, Unsigned, secret, at) == nil {
 			t.Errorf("%q proves something", header)
