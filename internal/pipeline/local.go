@@ -35,8 +35,8 @@ func (e Endpoint) Clients() publish.Clients {
 }
 
 // LocalRegion returns the local region with its state in dir: the one that another process serves, or else
-// one served by this process until close is called.
-func LocalRegion(ctx context.Context, dir string) (_ Endpoint, close func() error, err error) {
+// one served by this process until end is called.
+func LocalRegion(ctx context.Context, dir string) (_ Endpoint, end func() error, err error) {
 	e, serve, close, err := ListenRegion(ctx, dir, "127.0.0.1:0")
 	if fault.KindOf(err) == fault.Exists {
 		if err := readJSON(filepath.Join(dir, endpointFile), &e); err != nil {
@@ -48,9 +48,13 @@ func LocalRegion(ctx context.Context, dir string) (_ Endpoint, close func() erro
 		return e, nil, err
 	}
 	done := make(chan error, 1)
-	ctx, stop := context.WithCancel(ctx)
-	go func() { done <- serve(ctx) }()
-	return e, func() error { stop(); return errors.Join(<-done, close()) }, nil
+	serving, stop := context.WithCancel(ctx)
+	go func() { done <- serve(serving) }()
+	end = func() error {
+		stop()
+		return errors.Join(<-done, close())
+	}
+	return e, end, nil
 }
 
 // ListenRegion opens the local region with its state in dir on a loopback address. serve answers until its
