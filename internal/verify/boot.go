@@ -195,7 +195,7 @@ func (t *test) judge(ctx context.Context) string {
 func (t *test) failing() string {
 	for _, c := range t.verdict.Checks {
 		if !c.Passed && !c.Skipped {
-			return fmt.Sprintf("check %s failed: %s", c.Name, c.Detail)
+			return fmt.Sprintf("check %s failed: %s", c.Name, lastLine(c.Detail))
 		}
 	}
 	return t.watch.failure()
@@ -287,4 +287,10 @@ func (t *test) conclude(reason string) {
 	}
 	v.Findings = append([]Finding{}, t.watch.findings...)
 	v.Checks = append([]Check{}, v.Checks...)
+}
+
+// lastLine is where a check's script says what it minds.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }

@@ -35,6 +35,7 @@ var checks = []check{
 	{name: "cloud-init", when: onCloudInit, script: `
 		cloud-init status --wait >/dev/null 2>&1
 		status=$(cloud-init status --format json 2>/dev/null) || status=$(cloud-init status --long 2>&1)
+		status=$(echo "$status" | tr -s '\n ' ' ')
 		echo "$status"
 		echo "$status" | grep -Eq '"?status"?: "?done' || exit 1
 		if echo "$status" | tr -d ' \n' | grep -Eq '"(errors|recoverable_errors)":(\[[^]]|\{[^}])'; then exit 1; fi
