@@ -36,8 +36,8 @@ type Request struct {
 	Recipe *recipe.Recipe
 	Fetch  *fetch.Client
 	Now    time.Time // indexes that have expired by then are refused
-	// Previous pins every package that the new request still allows to the version of this lock, but for
-	// those named in Upgrade; nil resolves everything anew.
+	// Previous keeps every package at the version of this lock as long as the repositories have it and
+	// nothing needs another one, but for those named in Upgrade; nil resolves everything anew.
 	Previous *lock.Lock
 	Upgrade  []string
 	Progress *progress.Reporter

@@ -48,8 +48,10 @@ func (f *Failure) Error() string {
 
 func (f *Failure) explain(lines *[]string, depth int) {
 	indent := strings.Repeat("  ", depth)
-	if f.By == nil && len(f.Refused) == 1 {
-		f.Refused[0].explain(lines, depth, " (asked for)")
+	if f.By == nil {
+		for i := range f.Refused {
+			f.Refused[i].explain(lines, depth, " (asked for)")
+		}
 		return
 	}
 	if len(f.Refused) == 1 && f.Refused[0].Because != nil { // tells the road to itself

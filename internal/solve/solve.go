@@ -10,7 +10,7 @@ import (
 
 // Request is what to install.
 type Request struct {
-	Asked    []*Package      // all of these, whatever happens
+	Asked    [][]*Package    // one of each group, whatever happens: the first that works; none is empty
 	Excluded map[string]bool // names of packages that must not be chosen
 	Wants    bool            // also what packages want but do not need, where it is possible
 }
@@ -142,17 +142,27 @@ func (s *search) advance(t *task) (*task, *Failure, error) {
 // decide which alternatives are already met.
 func (s *search) advanceRequest(t *task) (*task, *Failure, error) {
 	if t.next < len(s.rq.Asked) {
-		p, rest := s.rq.Asked[t.next], &task{next: t.next + 1}
-		if _, ok := s.chosen[p]; ok {
+		group, rest := s.rq.Asked[t.next], &task{next: t.next + 1}
+		if s.first(group) != nil {
 			return rest, nil, nil
 		}
-		return s.choose(step{candidates: []*Package{p}, rest: rest})
+		return s.choose(step{candidates: group, rest: rest})
 	}
 	var all *task
-	for _, p := range slices.Backward(s.rq.Asked) {
-		all = &task{pkg: p, rest: all}
+	for _, group := range slices.Backward(s.rq.Asked) {
+		all = &task{pkg: s.first(group), rest: all}
 	}
 	return all, nil, nil
+}
+
+// first returns the first of some packages that was chosen, or nil.
+func (s *search) first(group []*Package) *Package {
+	for _, p := range group {
+		if _, ok := s.chosen[p]; ok {
+			return p
+		}
+	}
+	return nil
 }
 
 func (s *search) met(rq Requirement) bool {

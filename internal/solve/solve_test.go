@@ -75,10 +75,24 @@ func relation(s string) Relation {
 	return Relation{Name: s[:i], Op: s[i:j], Version: s[j:]}
 }
 
+// group reads the versions of a package that are asked for: NAME, or NAME=VERSION|NAME=VERSION.
+func group(named map[string]*Package, text string) []*Package {
+	var all []*Package
+	for _, one := range strings.Split(text, "|") {
+		all = append(all, named[one])
+	}
+	return all
+}
+
+// solution lists the choices in their order, with the version where it is not 1.
 func solution(s *Solution) string {
 	var all []string
 	for _, c := range s.Choices {
-		all = append(all, c.Package.Name)
+		name := c.Package.Name
+		if c.Package.Version != "1" {
+			name += "=" + c.Package.Version
+		}
+		all = append(all, name)
 	}
 	return strings.Join(all, " ")
 }
@@ -110,19 +124,23 @@ func TestSolve(t *testing.T) {
 			ask: "a", want: "a c d e"},
 		"goes back over unrelated choices": {
 			world: "a 1 > b|c p|q r|s d\nb 1\nc 1\nd 1 ! b\np 1\nq 1\nr 1\ns 1", ask: "a", want: "a c p r d"},
-		"wants are off":            {world: "a 1 ~ b\nb 1", ask: "a", want: "a"},
-		"wants are on":             {world: "a 1 > c ~ b\nb 1\nc 1", ask: "a", wants: true, want: "a c b"},
-		"want gives way":           {world: "a 1 > c d\nc 1 ~ b\nb 1\nd 1 ! b", ask: "a", wants: true, want: "a c d"},
-		"want that cannot be met":  {world: "a 1 ~ b ~ c\nb 1 > nothing\nc 1", ask: "a", wants: true, want: "a c"},
-		"excluded":                 {world: "a 1 > b|c\nb 1\nc 1", ask: "a", exclude: "b", want: "a c"},
-		"excluded want":            {world: "a 1 ~ b\nb 1", ask: "a", exclude: "b", wants: true, want: "a"},
-		"one version of a package": {world: "a 1 > b=1|c\nb 1\nb 2\nc 1", ask: "b=2 a", want: "b a c"},
-		"conflict with itself":     {world: "a 1 ! mta = mta", ask: "a", want: "a"},
+		"wants are off":                {world: "a 1 ~ b\nb 1", ask: "a", want: "a"},
+		"wants are on":                 {world: "a 1 > c ~ b\nb 1\nc 1", ask: "a", wants: true, want: "a c b"},
+		"want gives way":               {world: "a 1 > c d\nc 1 ~ b\nb 1\nd 1 ! b", ask: "a", wants: true, want: "a c d"},
+		"want that cannot be met":      {world: "a 1 ~ b ~ c\nb 1 > nothing\nc 1", ask: "a", wants: true, want: "a c"},
+		"excluded":                     {world: "a 1 > b|c\nb 1\nc 1", ask: "a", exclude: "b", want: "a c"},
+		"excluded want":                {world: "a 1 ~ b\nb 1", ask: "a", exclude: "b", wants: true, want: "a"},
+		"one version of a package":     {world: "a 1 > b=1|c\nb 1\nb 2\nc 1", ask: "b=2 a", want: "b=2 a c"},
+		"first version that was added": {world: "a 1 > b\nb 1\nb 2", ask: "a", want: "a b"},
+		"another version where needed": {world: "a 1 > b c\nb 1\nb 2\nc 1 > b>=2", ask: "a", want: "a b=2 c"},
+		"first version asked for":      {world: "a 1\na 2\nb 1 > a", ask: "a=1|a=2 b", want: "a b"},
+		"another version asked for":    {world: "a 1 > b=1\na 2 > b=2\nb 2", ask: "a=1|a=2", want: "a=2 b=2"},
+		"conflict with itself":         {world: "a 1 ! mta = mta", ask: "a", want: "a"},
 	} {
 		u, named := world(t, tc.world)
 		rq := Request{Wants: tc.wants, Excluded: map[string]bool{}}
 		for _, a := range strings.Fields(tc.ask) {
-			rq.Asked = append(rq.Asked, named[a])
+			rq.Asked = append(rq.Asked, group(named, a))
 		}
 		for _, e := range strings.Fields(tc.exclude) {
 			rq.Excluded[e] = true
@@ -154,11 +172,13 @@ func TestUnsatisfiable(t *testing.T) {
 			want: "a 1 (asked for) needs b or c, but\n  b 1 conflicts with d 1 (asked for): d (< 5)\n" +
 				"  c 1 is not possible:\n    c 1 (asked for by a) needs e, but\n" +
 				"      e 1 conflicts with d 1 (asked for): x"},
+		"no version that was asked for": {world: "a 1 > b=1\na 2 ! c\nb 2\nc 1", ask: "c a=1|a=2",
+			want: "a 1 (asked for) needs b (= 1): there is only b 2\na 2 (asked for) conflicts with c 1 (asked for)"},
 	} {
 		u, named := world(t, tc.world)
 		rq := Request{Excluded: map[string]bool{tc.exclude: true}}
 		for _, a := range strings.Fields(tc.ask) {
-			rq.Asked = append(rq.Asked, named[a])
+			rq.Asked = append(rq.Asked, group(named, a))
 		}
 		_, err := u.Solve(context.Background(), rq)
 		var f *Failure
@@ -173,7 +193,7 @@ func TestUnsatisfiable(t *testing.T) {
 func TestWhy(t *testing.T) {
 	t.Parallel()
 	u, named := world(t, "a 1 > b\nb 1 > x|c\nc 1\nx 1 > nothing")
-	s, err := u.Solve(context.Background(), Request{Asked: []*Package{named["a"]}})
+	s, err := u.Solve(context.Background(), Request{Asked: [][]*Package{{named["a"]}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +226,7 @@ func TestOrder(t *testing.T) {
 		u, named := world(t, tc.world)
 		var rq Request
 		for _, a := range strings.Fields(tc.ask) {
-			rq.Asked = append(rq.Asked, named[a])
+			rq.Asked = append(rq.Asked, group(named, a))
 		}
 		s, err := u.Solve(context.Background(), rq)
 		if err != nil {
@@ -234,12 +254,19 @@ func TestAgainstBruteForce(t *testing.T) {
 		u := NewUniverse(byNumber, func(p *Package) (Relations, error) { return said[p], nil })
 		var all []*Package
 		for i := range n {
-			p := &Package{Name: fmt.Sprintf("p%d", i), Version: "1"}
+			p := &Package{Name: fmt.Sprintf("p%d", i), Version: strconv.Itoa(i)}
+			if i > 0 && rapid.IntRange(0, 3).Draw(t, "another version") == 0 {
+				p.Name = all[i-1].Name
+			}
 			var r Relations
 			for range rapid.IntRange(0, 3).Draw(t, "requirements") {
 				rq := Requirement{Strength: Strength(rapid.IntRange(0, 2).Draw(t, "strength"))}
 				for range rapid.IntRange(1, 3).Draw(t, "alternatives") {
-					rq.Any = append(rq.Any, Relation{Name: pick("need")})
+					need := Relation{Name: pick("need")}
+					if need.Op = rapid.SampledFrom([]string{"", "", "<=", ">="}).Draw(t, "operator"); need.Op != "" {
+						need.Version = strconv.Itoa(rapid.IntRange(0, n).Draw(t, "version"))
+					}
+					rq.Any = append(rq.Any, need)
 				}
 				r.Requires = append(r.Requires, rq)
 			}
@@ -253,7 +280,10 @@ func TestAgainstBruteForce(t *testing.T) {
 			all = append(all, p)
 			u.Add(p)
 		}
-		rq := Request{Asked: all[:rapid.IntRange(1, 2).Draw(t, "asked")], Wants: rapid.Bool().Draw(t, "wants")}
+		rq := Request{Wants: rapid.Bool().Draw(t, "wants")}
+		for range rapid.IntRange(1, 2).Draw(t, "asked") {
+			rq.Asked = append(rq.Asked, rapid.SliceOfNDistinct(rapid.SampledFrom(all), 1, 2, rapid.ID[*Package]).Draw(t, "group"))
+		}
 		possible := false
 		for set := range 1 << n {
 			var chosen []*Package
@@ -293,13 +323,18 @@ func TestAgainstBruteForce(t *testing.T) {
 	})
 }
 
-func sound(u *Universe, said map[*Package]Relations, asked, chosen []*Package) bool {
-	for _, a := range asked {
-		if !slices.Contains(chosen, a) {
+func sound(u *Universe, said map[*Package]Relations, asked [][]*Package, chosen []*Package) bool {
+	for _, group := range asked {
+		if !slices.ContainsFunc(group, func(p *Package) bool { return slices.Contains(chosen, p) }) {
 			return false
 		}
 	}
+	names := make(map[string]bool)
 	for _, p := range chosen {
+		if names[p.Name] {
+			return false
+		}
+		names[p.Name] = true
 		for _, rq := range said[p].Requires {
 			met := rq.Strength == Want
 			for _, r := range rq.Any {

@@ -54,10 +54,8 @@ func (c *catalog) name(s string) *entryOf {
 
 func (c *catalog) add(r *record) {
 	e := c.name(r.name)
-	for old := e.first; old != nil; old = old.next {
-		if old.version == r.version {
-			return // the first source of a version wins
-		}
+	if e.version(r.version) != nil {
+		return // the first source of a version wins
 	}
 	if e.first == nil {
 		e.first = r
@@ -72,36 +70,51 @@ func (c *catalog) add(r *record) {
 	}
 }
 
-// candidates are one version of each package, as the solver knows them.
+// candidates are one version of each package, or two where an older one is preferred, as the solver knows them.
 type candidates struct {
 	*catalog
 	universe *solve.Universe
-	packages map[string]*solve.Package // by name
+	packages map[string][]*solve.Package // by name, the version to be preferred first
 	records  map[*solve.Package]*record
 }
 
 // candidates describes the best version of each package to the solver, or the one given by name in exact.
-func (c *catalog) candidates(exact map[string]*record) (*candidates, error) {
+// A version in prefer comes before the best one, which is there for those that need it.
+func (c *catalog) candidates(exact map[string]*record, prefer map[string]string) (*candidates, error) {
 	all := &candidates{catalog: c,
-		packages: make(map[string]*solve.Package, len(c.order)), records: make(map[*solve.Package]*record, len(c.order))}
+		packages: make(map[string][]*solve.Package, len(c.order)), records: make(map[*solve.Package]*record, len(c.order))}
 	all.universe = solve.NewUniverse(deb.Compare, func(p *solve.Package) (solve.Relations, error) {
 		return c.relations(all.records[p])
 	})
-	packages := make([]solve.Package, len(c.order))
-	for i, e := range c.order {
-		p, r := &packages[i], e.best
-		if x := exact[r.name]; x != nil {
-			r = x
+	for _, e := range c.order {
+		versions := []*record{e.best}
+		if x := exact[e.best.name]; x != nil {
+			versions[0] = x
+		} else if old := e.version(prefer[e.best.name]); old != nil && old != e.best {
+			versions = []*record{old, e.best}
 		}
-		*p = solve.Package{Name: r.name, Version: r.version, Rank: c.rank(e, r)}
-		var err error
-		if p.Provides, err = c.provides(r); err != nil {
-			return nil, fault.New(fault.Input, err, "")
+		rank := c.rank(e, versions[0])
+		for _, r := range versions {
+			p := &solve.Package{Name: r.name, Version: r.version, Rank: rank}
+			var err error
+			if p.Provides, err = c.provides(r); err != nil {
+				return nil, fault.New(fault.Input, err, "")
+			}
+			all.records[p], all.packages[p.Name] = r, append(all.packages[p.Name], p)
+			all.universe.Add(p)
 		}
-		all.records[p], all.packages[p.Name] = r, p
-		all.universe.Add(p)
 	}
 	return all, nil
+}
+
+// version returns a version of the package, or nil.
+func (e *entryOf) version(v string) *record {
+	for r := e.first; r != nil; r = r.next {
+		if r.version == v {
+			return r
+		}
+	}
+	return nil
 }
 
 // priorities in the order in which apt prefers them; a package that states none comes before all.
@@ -213,10 +226,10 @@ func (c *catalog) exact(include string) (*record, error) {
 	}
 	var known []string
 	if e := c.names[name]; e != nil {
+		if r := e.version(version); r != nil {
+			return r, nil
+		}
 		for r := e.first; r != nil; r = r.next {
-			if r.version == version {
-				return r, nil
-			}
 			known = append(known, r.version)
 		}
 	}
@@ -227,25 +240,25 @@ func (c *catalog) exact(include string) (*record, error) {
 		version, name, strings.Join(known, ", ")), "correct the version, or name the package alone to take its newest one")
 }
 
-// asked returns the package that an entry of Include asks for: the one of that name, or the only one that
-// provides it.
-func (c *candidates) asked(include string) (*solve.Package, error) {
+// asked returns the versions of the package that an entry of Include asks for: the one of that name, or the
+// only one that provides it.
+func (c *candidates) asked(include string) ([]*solve.Package, error) {
 	name, _, _ := strings.Cut(include, "=")
-	if p := c.packages[name]; p != nil {
-		return p, nil
+	if versions := c.packages[name]; versions != nil {
+		return versions, nil
 	}
 	providers := c.universe.Candidates(solve.Relation{Name: name})
-	switch len(providers) {
-	case 0:
-		return nil, missing(name)
-	case 1:
-		return providers[0], nil
-	}
 	names := make([]string, len(providers))
 	for i, p := range providers {
 		names[i] = p.Name
 	}
 	slices.Sort(names)
+	switch names = slices.Compact(names); len(names) {
+	case 0:
+		return nil, missing(name)
+	case 1:
+		return providers, nil
+	}
 	return nil, fault.New(fault.Input, fmt.Errorf("package %s is a virtual one, provided by %s", name, strings.Join(names, ", ")),
 		"name one of them")
 }

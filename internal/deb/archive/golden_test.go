@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,7 +75,7 @@ func names(l *lock.Lock) []string {
 // part of a circle.
 func checkOrder(t *testing.T, cat *catalog, l *lock.Lock) {
 	t.Helper()
-	all, err := cat.candidates(nil)
+	all, err := cat.candidates(nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +96,7 @@ func checkOrder(t *testing.T, cat *catalog, l *lock.Lock) {
 		return first
 	}
 	parse := func(name, field string) []deb.Group {
-		r := all.records[all.packages[name]]
+		r := all.records[all.packages[name][0]]
 		text := r.preDepends
 		if field == "Depends" {
 			text = r.depends
@@ -236,6 +237,70 @@ func TestCandidate(t *testing.T) {
 			t.Errorf("%s: %v, %v", version, r, err)
 		}
 	}
+}
+
+// TestPrefer keeps the versions that a request prefers, but for those that something needs otherwise.
+func TestPrefer(t *testing.T) {
+	t.Parallel()
+	i := &index{repository: "main", pin: 500}
+	err := i.take(strings.NewReader(stanzas("a 1", "a 2", "a 3", "lib 1", "lib 2", "tool 1 lib (= 1)", "tool 2 lib (= 2)", "base! 1", "base! 2",
+		"user 1 base (>= 2)", "only 5")), "amd64", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat := newCatalog("amd64", i)
+	for name, tc := range map[string]struct {
+		include, prefer []string
+		want            []string
+	}{
+		"nothing":                              {include: []string{"a", "tool"}, want: []string{"a 3", "lib 2", "tool 2"}},
+		"older versions":                       {include: []string{"a", "tool"}, prefer: []string{"a=2", "lib=1", "tool=1"}, want: []string{"a 2", "lib 1", "tool 1"}},
+		"a version that is gone":               {include: []string{"a", "only"}, prefer: []string{"a=0", "only=4"}, want: []string{"a 3", "only 5"}},
+		"a name that is gone":                  {include: []string{"a"}, prefer: []string{"z=1"}, want: []string{"a 3"}},
+		"a version asked for":                  {include: []string{"a=1"}, prefer: []string{"a=2"}, want: []string{"a 1"}},
+		"needed by what changes":               {include: []string{"tool"}, prefer: []string{"lib=1"}, want: []string{"lib 2", "tool 2"}},
+		"what changes is needed as it was":     {include: []string{"tool"}, prefer: []string{"tool=1"}, want: []string{"lib 2", "tool 2"}},
+		"an essential package":                 {prefer: []string{"base=1"}, want: []string{"base 1"}},
+		"an essential package, needed anew":    {include: []string{"user"}, prefer: []string{"base=1"}, want: []string{"base 2", "user 1"}},
+		"the newest one is preferred, as ever": {include: []string{"a"}, prefer: []string{"a=3"}, want: []string{"a 3"}},
+	} {
+		rq := Request{Include: tc.include, Prefer: map[string]string{}, Essential: name[:2] == "an"}
+		for _, p := range tc.prefer {
+			n, v, _ := strings.Cut(p, "=")
+			rq.Prefer[n] = v
+		}
+		var l lock.Lock
+		if _, err := rq.choose(t.Context(), cat, &l); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if d := cmp.Diff(tc.want, names(&l)); d != "" {
+			t.Errorf("%s (-want +got)\n%s", name, d)
+		}
+		for _, p := range l.Packages {
+			if p.Explicit != slices.ContainsFunc(tc.include, func(s string) bool { return strings.HasPrefix(s, p.Name) }) {
+				t.Errorf("%s: %s is explicit: %v", name, p.Name, p.Explicit)
+			}
+		}
+	}
+}
+
+// stanzas returns an index of packages, each "NAME VERSION DEPENDS"; a name that ends in ! is essential.
+func stanzas(packages ...string) string {
+	var b strings.Builder
+	for _, p := range packages {
+		f := strings.SplitN(p+" ", " ", 3)
+		name, essential := strings.CutSuffix(f[0], "!")
+		fmt.Fprintf(&b, "Package: %s\nVersion: %s\nArchitecture: all\nFilename: %s.deb\nSize: 1\nSHA256: %s\n", name, f[1], name, sum)
+		if essential {
+			b.WriteString("Essential: yes\n")
+		}
+		if depends := strings.TrimSpace(f[2]); depends != "" {
+			b.WriteString("Depends: " + depends + "\n")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
 }
 
 // FuzzIndex asks for whatever package a hostile index offers. The lock, if there is one, must be sound.

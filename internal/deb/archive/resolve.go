@@ -4,7 +4,8 @@
 // An archive's InRelease is verified against keys that the caller names; it vouches for Packages indexes by
 // size and SHA-256, and these vouch for package files. Of the versions of a package the candidate is the
 // newest one, from the repository named first where two have the same; repositories that declare themselves
-// NotAutomatic (backports, experimental) come after the others, as with apt's default pins.
+// NotAutomatic (backports, experimental) come after the others, as with apt's default pins. A request may
+// prefer older versions, those of an earlier lock for example.
 package archive
 
 import (
@@ -39,7 +40,10 @@ type Request struct {
 	Exclude      []string     // names of packages that must not be installed
 	Recommends   bool         // also install what packages recommend, where it is possible
 	Essential    bool         // also install every package marked Essential: yes
-	Now          time.Time    // the time that signatures and Valid-Until are judged at; zero for the clock's
+	// Prefer names the version of a package, by its name, that is taken in place of the candidate as long as a
+	// repository has it and nothing that is installed needs the candidate. NAME=VERSION in Include goes before it.
+	Prefer map[string]string
+	Now    time.Time // the time that signatures and Valid-Until are judged at; zero for the clock's
 }
 
 // Explanation says why each package was chosen, and which recommendations could not be followed.
@@ -119,7 +123,7 @@ func (rq *Request) choose(ctx context.Context, cat *catalog, l *lock.Lock) (*sol
 			exact[r.name] = r
 		}
 	}
-	all, err := cat.candidates(exact)
+	all, err := cat.candidates(exact, rq.Prefer)
 	if err != nil {
 		return nil, err
 	}
@@ -130,19 +134,19 @@ func (rq *Request) choose(ctx context.Context, cat *catalog, l *lock.Lock) (*sol
 	essential := func(p *solve.Package) bool { return all.records[p].essential }
 	if rq.Essential {
 		for _, e := range cat.order {
-			if p := all.packages[e.best.name]; essential(p) && !ask.Excluded[p.Name] {
-				ask.Asked = append(ask.Asked, p)
+			if versions := all.packages[e.best.name]; essential(versions[0]) && !ask.Excluded[e.best.name] {
+				ask.Asked = append(ask.Asked, versions)
 			}
 		}
 	}
-	explicit := make(map[*solve.Package]bool)
+	explicit := make(map[string]bool)
 	for _, include := range rq.Include {
-		p, err := all.asked(include)
+		versions, err := all.asked(include)
 		if err != nil {
 			return nil, err
 		}
-		explicit[p] = true
-		ask.Asked = append(ask.Asked, p)
+		explicit[versions[0].Name] = true
+		ask.Asked = append(ask.Asked, versions)
 	}
 	sol, err := all.universe.Solve(ctx, ask)
 	if err != nil {
@@ -156,7 +160,7 @@ func (rq *Request) choose(ctx context.Context, cat *catalog, l *lock.Lock) (*sol
 		}
 		l.Packages = append(l.Packages, lock.Package{
 			Name: rec.name, Version: rec.version, Arch: rec.arch, Source: rec.source, Repository: rec.from.repository,
-			Path: rec.path, Size: size, SHA256: rec.sha256, Explicit: explicit[p],
+			Path: rec.path, Size: size, SHA256: rec.sha256, Explicit: explicit[p.Name],
 		})
 	}
 	return sol, nil

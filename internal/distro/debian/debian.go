@@ -140,6 +140,7 @@ func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 		Exclude:      r.Packages.Exclude,
 		Recommends:   r.Packages.Recommends,
 		Essential:    true,
+		Prefer:       kept(rq.Previous, rq.Upgrade),
 		Now:          rq.Now,
 	}, rq.Progress)
 	if err != nil {
@@ -148,6 +149,20 @@ func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 	l.Recipe, l.Distro, l.Release, l.Arch, l.Format = r.Name, r.Distro, r.Release, r.Arch, "deb"
 	l.Asked = r.Asked()
 	return l, nil
+}
+
+// kept returns the versions of an earlier lock that an upgrade of some packages leaves as they are.
+func kept(previous *lock.Lock, upgrade []string) map[string]string {
+	if previous == nil {
+		return nil
+	}
+	out := make(map[string]string, len(previous.Packages))
+	for _, p := range previous.Packages {
+		if !slices.Contains(upgrade, p.Name) {
+			out[p.Name] = p.Version
+		}
+	}
+	return out
 }
 
 // repositories returns the release's own suites and those that the recipe adds.
