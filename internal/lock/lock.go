@@ -119,6 +119,24 @@ func Parse(data []byte) (*Lock, error) {
 	return &l, nil
 }
 
+// Follows says whether the lock can be the next one after old: no index of it is older than old's of the same
+// name. A repository does not go back in time; a mirror that shows an older index than before, which is signed and
+// has not expired, is stale or withholds updates (the rollback and freeze attacks of the TUF specification, 1.5.2).
+// The error is of kind Trust.
+func (l *Lock) Follows(old *Lock) error {
+	for _, now := range l.Indexes {
+		for _, then := range old.Indexes {
+			if now.Repository == then.Repository && now.Path == then.Path && now.Date.Before(then.Date) {
+				return fault.New(fault.Trust, fmt.Errorf("repository %s: %s is of %s, older than that of the lock, %s",
+					now.Repository, now.Path, now.Date.Format(time.RFC3339), then.Date.Format(time.RFC3339)),
+					"the mirror is stale, or somebody withholds updates: use another mirror, or try again later; "+
+						"to go back to an older archive on purpose, remove the lock first")
+			}
+		}
+	}
+	return nil
+}
+
 // Bytes returns the lock as it stands in its file: indented JSON with a final newline.
 func (l *Lock) Bytes() []byte {
 	var b bytes.Buffer

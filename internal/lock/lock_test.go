@@ -3,6 +3,7 @@ package lock
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,28 @@ func TestParseRefuses(t *testing.T) {
 	}
 	if _, err := Read(path); fault.KindOf(err) != fault.Input {
 		t.Errorf("garbage: %v", err)
+	}
+}
+
+func TestFollows(t *testing.T) {
+	old := sample()
+	old.Indexes[0].Date = old.Date
+	for name, tc := range map[string]struct {
+		change func(*Index)
+		ok     bool
+	}{
+		"the same":           {func(*Index) {}, true},
+		"newer":              {func(i *Index) { i.Date = i.Date.Add(time.Hour) }, true},
+		"older":              {func(i *Index) { i.Date = i.Date.Add(-time.Second) }, false},
+		"another repository": {func(i *Index) { i.Date, i.Repository = time.Time{}, "other" }, true},
+		"another suite":      {func(i *Index) { i.Date, i.Path = time.Time{}, "dists/y/InRelease" }, true},
+	} {
+		next := sample()
+		next.Indexes = slices.Clone(old.Indexes)
+		tc.change(&next.Indexes[0])
+		if err := next.Follows(old); (err == nil) != tc.ok || err != nil && fault.KindOf(err) != fault.Trust {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -53,6 +53,11 @@ func (f *Foundry) Resolve(ctx context.Context, r *recipe.Recipe, o LockOptions) 
 	if l, err = d.Resolve(ctx, rq); err != nil {
 		return nil, false, fmt.Errorf("resolving %s: %w", r.Name, err)
 	}
+	if old != nil {
+		if err := l.Follows(old); err != nil {
+			return nil, false, fmt.Errorf("renewing %s: %w", path, err)
+		}
+	}
 	if old != nil && string(old.Bytes()) == string(l.Bytes()) {
 		return old, false, nil
 	}
