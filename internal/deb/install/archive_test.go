@@ -13,12 +13,13 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"ingot/internal/deb/debtest"
 	"ingot/internal/fault"
 )
 
 func TestOpenArchiveRefuses(t *testing.T) {
 	t.Parallel()
-	good := pack("good", "", nil, "file").deb(t)
+	good := debtest.Pack("good", "", nil, "file").Deb(t)
 	if a, err := openArchive(bytes.NewReader(good), int64(len(good))); err != nil || a.dataEnd != int64(len(good)) {
 		t.Fatalf("a sound package: %v", err)
 	}
@@ -52,7 +53,7 @@ func TestOpenArchiveRefuses(t *testing.T) {
 
 func TestReadMembers(t *testing.T) {
 	t.Parallel()
-	data := tarball(t, []tar.Header{
+	data := debtest.Tarball(t, []tar.Header{
 		{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755},
 		{Typeflag: tar.TypeReg, Name: "./usr/bin/ping", Mode: 0o4755, Uid: 3, Gid: 4,
 			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00", "comment": "x"}},
@@ -84,7 +85,7 @@ func TestReadMembersRefuses(t *testing.T) {
 		"climbing link": {Typeflag: tar.TypeLink, Name: "a", Linkname: "../b"},
 		"unknown type":  {Typeflag: tar.TypeCont, Name: "a"},
 	} {
-		if _, err := readMembers(newSection(tarball(t, []tar.Header{h}, nil))); fault.KindOf(err) != fault.Input {
+		if _, err := readMembers(newSection(debtest.Tarball(t, []tar.Header{h}, nil))); fault.KindOf(err) != fault.Input {
 			t.Errorf("%s: error %v is not of kind input", name, err)
 		}
 	}
@@ -102,10 +103,10 @@ func newSection(data []byte) *io.SectionReader {
 // A package that holds far more than it says must not fill the disk.
 func TestBomb(t *testing.T) {
 	t.Parallel()
-	p := pack("bomb", "Installed-Size: 1\n", nil)
-	p.add("zeros", strings.Repeat("\x00", 70<<20))
+	p := debtest.Pack("bomb", "Installed-Size: 1\n", nil)
+	p.Add("zeros", strings.Repeat("\x00", 70<<20), 0o644)
 	file := filepath.Join(t.TempDir(), "bomb.deb")
-	if err := os.WriteFile(file, p.deb(t), 0o644); err != nil {
+	if err := os.WriteFile(file, p.Deb(t), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	f, a, _, err := openFile(file)
@@ -124,7 +125,7 @@ func TestBomb(t *testing.T) {
 }
 
 func FuzzPackage(f *testing.F) {
-	f.Add(pack("seed", "Depends: a\n", map[string]string{"conffiles": "/etc/x\n", "triggers": "interest x\n"}, "etc/x").deb(f))
+	f.Add(debtest.Pack("seed", "Depends: a\n", map[string]string{"conffiles": "/etc/x\n", "triggers": "interest x\n"}, "etc/x").Deb(f))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		a, err := openArchive(bytes.NewReader(data), int64(len(data)))
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"ingot/internal/deb/debtest"
 	"ingot/internal/fault"
 	"ingot/internal/lock"
 )
@@ -16,7 +17,7 @@ import (
 // expandOne puts a package into a directory of expanded ones.
 func expandOne(t *testing.T, x *expander) (lock.Package, string) {
 	t.Helper()
-	data := pack("one", "", map[string]string{"conffiles": "/etc/odd\n"}, "etc/odd").deb(t)
+	data := debtest.Pack("one", "", map[string]string{"conffiles": "/etc/odd\n"}, "etc/odd").Deb(t)
 	file := filepath.Join(t.TempDir(), "one.deb")
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
@@ -98,7 +99,7 @@ func TestExpandChecksThePackage(t *testing.T) {
 	t.Parallel()
 	x := &expander{dir: t.TempDir()}
 	p, file := expandOne(t, x)
-	if err := os.WriteFile(file, pack("two", "", nil).deb(t), 0o644); err != nil {
+	if err := os.WriteFile(file, debtest.Pack("two", "", nil).Deb(t), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := x.make(t.Context(), p, file, x.at(p)); fault.KindOf(err) != fault.Trust {

@@ -41,7 +41,14 @@ type Options struct {
 }
 
 // Install installs the packages of a lock. The tree is complete if the error is nil, and of no use otherwise.
-func Install(ctx context.Context, o Options) (err error) {
+func Install(ctx context.Context, o Options) error { return run(ctx, o, (*installer).install) }
+
+// Unpack writes the packages' files into the tree and runs nothing: no script, no trigger, no database. That
+// is no installation, but the part of one whose time depends on bytes alone.
+func Unpack(ctx context.Context, o Options) error { return run(ctx, o, (*installer).unpackAll) }
+
+// run opens the packages of a lock and does some work, beside which they are expanded.
+func run(ctx context.Context, o Options, work func(*installer, context.Context) error) (err error) {
 	in := &installer{Options: o, owners: make(map[string]*pkg), triggers: triggers{named: make(map[string][]interest)}}
 	if err := in.openRoot(); err != nil {
 		return fmt.Errorf("installing into %s: %w", o.Root, err)
@@ -62,7 +69,7 @@ func Install(ctx context.Context, o Options) (err error) {
 	expanding := in.expandAll(ctx, essentialSet(in.pkgs))
 	defer expanding.Wait() // every package tells of its own failure; see await
 	defer cancel()
-	return in.install(ctx)
+	return work(in, ctx)
 }
 
 // installer is the state of an installation.
@@ -85,11 +92,6 @@ type installer struct {
 // other files, then their scripts, and kernels after everything else.
 func (in *installer) install(ctx context.Context) (err error) {
 	essential := essentialSet(in.pkgs)
-	if in.MergedUsr {
-		if err := in.mergeUsr(); err != nil {
-			return fmt.Errorf("merging / and /usr: %w", err)
-		}
-	}
 	if err := in.extract(ctx, essential); err != nil {
 		return err
 	}
@@ -105,6 +107,8 @@ func (in *installer) install(ctx context.Context) (err error) {
 	}
 	return in.finish()
 }
+
+func (in *installer) unpackAll(ctx context.Context) error { return in.extract(ctx, in.pkgs) }
 
 // runScripts does all that needs a sandbox: everything but extracting the essential packages.
 func (in *installer) runScripts(ctx context.Context, essential []*pkg) error {

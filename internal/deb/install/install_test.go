@@ -2,8 +2,6 @@ package install
 
 import (
 	"archive/tar"
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -20,169 +18,21 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"ingot/internal/deb/debtest"
 	"ingot/internal/fault"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
 	"ingot/internal/sandbox"
 )
 
-// shell is what the test packages have as /bin/sh: this test program, which then understands as much as the
-// scripts here need.
-const shell = "/bin/sh"
-
 func TestMain(m *testing.M) {
 	sandbox.Main()
-	if os.Args[0] == shell {
-		if err := runScript(os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stdout, err)
-			os.Exit(3)
-		}
-		os.Exit(0)
-	}
+	debtest.Main()
 	os.Exit(m.Run())
 }
 
-// runScript does what the lines of a script say: "say TEXT", "fail", "write FILE TEXT" (a line more in the
-// file), "trigger NAME AWAITER" (as dpkg-trigger does), "exists FILE". Each run is a line of /log.
-func runScript(args []string) error {
-	f, err := os.Open(args[0])
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := appendLine("/log", strings.TrimPrefix(args[0], "/"+adminDir+"/")+" "+strings.Join(args[1:], ",")); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		verb, rest, _ := strings.Cut(lines.Text(), " ")
-		first, second, _ := strings.Cut(rest, " ")
-		switch verb {
-		case "say":
-			_, err = fmt.Fprintln(os.Stdout, os.ExpandEnv(rest))
-		case "fail":
-			err = errors.New("it is not to be")
-		case "write":
-			err = appendLine(first, os.ExpandEnv(second))
-		case "trigger":
-			err = appendLine("/"+adminDir+"/triggers/Unincorp", rest)
-		case "exists":
-			_, err = os.Stat(first)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func appendLine(file, text string) error {
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text + "\n")
-	return errors.Join(err, f.Close())
-}
-
-// parts describes a package: its control fields, other control files, and the members of data.tar.
-type parts struct {
-	control string
-	info    map[string]string
-	data    []tar.Header
-	content map[string]string
-}
-
-// deb returns the bytes of a package.
-func (p parts) deb(t testing.TB) []byte {
-	t.Helper()
-	control := []tar.Header{{Typeflag: tar.TypeDir, Name: "./", Mode: 0o755}}
-	content := map[string]string{"./control": p.control}
-	for name, text := range p.info {
-		content["./"+name] = text
-	}
-	for _, name := range []string{"control", "preinst", "postinst", "conffiles", "triggers"} {
-		if text, ok := content["./"+name]; ok {
-			mode := int64(0o644)
-			if strings.HasSuffix(name, "inst") {
-				mode = 0o755
-			}
-			control = append(control, tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: mode, Size: int64(len(text))})
-		}
-	}
-	b := []byte(arMagic)
-	b = append(appendARHeader(b, "debian-binary", 4), "2.0\n"...)
-	for _, m := range []struct {
-		name string
-		data []byte
-	}{{"control.tar", tarball(t, control, content)}, {"data.tar", tarball(t, p.data, p.content)}} {
-		b = append(appendARHeader(b, m.name, int64(len(m.data))), m.data...)
-	}
-	return b
-}
-
-func tarball(t testing.TB, headers []tar.Header, content map[string]string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, h := range headers {
-		text := content[h.Name]
-		if h.Typeflag == tar.TypeReg {
-			h.Size = int64(len(text))
-		}
-		h.ModTime = time.Unix(1e9, 0)
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte(text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-// add puts a file into a package.
-func (p *parts) add(name, text string) {
-	if p.content == nil {
-		p.content = make(map[string]string)
-	}
-	p.data = append(p.data, tar.Header{Typeflag: tar.TypeReg, Name: "./" + name, Mode: 0o644})
-	p.content["./"+name] = text
-}
-
-// pack describes a package by its name, further control fields, and its scripts.
-func pack(name, fields string, info map[string]string, files ...string) parts {
-	p := parts{control: "Package: " + name + "\nVersion: 1\nArchitecture: all\nMaintainer: nobody\n" + fields + "Description: test\n", info: info}
-	for _, f := range files {
-		p.add(f, "of "+name+"\n")
-	}
-	return p
-}
-
-// script is a maintainer script of the given lines.
-func script(lines ...string) string { return "#!" + shell + "\n" + strings.Join(lines, "\n") + "\n" }
-
-// base is an essential package with the shell in it.
-func base(t *testing.T) parts {
-	t.Helper()
-	program, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := pack("base", "Essential: yes\n", map[string]string{"preinst": script(), "postinst": script()})
-	for _, d := range []string{"dev", "etc", "proc", "run", "sys", "tmp", "usr", "usr/sbin", "usr/share"} {
-		p.data = append(p.data, tar.Header{Typeflag: tar.TypeDir, Name: "./" + d, Mode: 0o755})
-	}
-	p.add("bin/sh", string(program))
-	p.data[len(p.data)-1].Mode = 0o755
-	return p
-}
-
 // installParts installs packages, in this order, and returns the tree and the lines of /log.
-func installParts(t *testing.T, all []parts, change func(*Options)) (root string, log []string, err error) {
+func installParts(t *testing.T, all []debtest.Package, change func(*Options)) (root string, log []string, err error) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("a sandbox needs root, or a user namespace")
@@ -191,10 +41,10 @@ func installParts(t *testing.T, all []parts, change func(*Options)) (root string
 	files := make(map[string]string)
 	l := &lock.Lock{Version: lock.Version, Date: time.Unix(1.7e9, 0)}
 	for i, p := range all {
-		data := p.deb(t)
+		data := p.Deb(t)
 		sum := sha256.Sum256(data)
 		q := lock.Package{Arch: "all", Version: "1", SHA256: hex.EncodeToString(sum[:]), Size: int64(len(data))}
-		q.Name, _, _ = strings.Cut(strings.TrimPrefix(p.control, "Package: "), "\n")
+		q.Name = p.Name()
 		files[q.Name] = filepath.Join(dir, strconv.Itoa(i)+".deb")
 		if err := os.WriteFile(files[q.Name], data, 0o644); err != nil {
 			t.Fatal(err)
@@ -220,16 +70,16 @@ func installParts(t *testing.T, all []parts, change func(*Options)) (root string
 
 func TestOrderOfScripts(t *testing.T) {
 	t.Parallel()
-	both := map[string]string{"preinst": script(), "postinst": script()}
-	_, log, err := installParts(t, []parts{
-		base(t),
-		pack("leaf", "", both),
-		pack("kernel", "", map[string]string{"postinst": script("write /log run-parts /etc/kernel/postinst.d")}),
-		pack("meta", "Depends: kernel\n", both),
-		pack("early", "Depends: leaf\n", both),
-		pack("needy", "Pre-Depends: early, nothing | virtual (>= 1)\n", both),
-		pack("ring-a", "Depends: ring-b\n", both),
-		pack("ring-b", "Depends: ring-a\nProvides: virtual (= 2)\n", both),
+	both := map[string]string{"preinst": debtest.Script(), "postinst": debtest.Script()}
+	_, log, err := installParts(t, []debtest.Package{
+		debtest.Base(t),
+		debtest.Pack("leaf", "", both),
+		debtest.Pack("kernel", "", map[string]string{"postinst": debtest.Script("write /log run-parts /etc/kernel/postinst.d")}),
+		debtest.Pack("meta", "Depends: kernel\n", both),
+		debtest.Pack("early", "Depends: leaf\n", both),
+		debtest.Pack("needy", "Pre-Depends: early, nothing | virtual (>= 1)\n", both),
+		debtest.Pack("ring-a", "Depends: ring-b\n", both),
+		debtest.Pack("ring-b", "Depends: ring-a\nProvides: virtual (= 2)\n", both),
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -261,7 +111,7 @@ func TestEnvironment(t *testing.T) {
 			said = append(said, e.Text)
 		}
 	})
-	_, _, err := installParts(t, []parts{base(t), pack("dpkg", "", map[string]string{"postinst": script(
+	_, _, err := installParts(t, []debtest.Package{debtest.Base(t), debtest.Pack("dpkg", "", map[string]string{"postinst": debtest.Script(
 		"say $DPKG_MAINTSCRIPT_PACKAGE $DPKG_MAINTSCRIPT_NAME $DPKG_MAINTSCRIPT_ARCH $DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT",
 		"say root=$DPKG_ROOT $DPKG_ADMINDIR $DPKG_RUNNING_VERSION $SOURCE_DATE_EPOCH $DEBIAN_FRONTEND",
 	)})}, func(o *Options) { o.Task = reporter.Begin("test", 0, progress.Items) })
@@ -276,18 +126,18 @@ func TestEnvironment(t *testing.T) {
 
 func TestTriggers(t *testing.T) {
 	t.Parallel()
-	postinst := map[string]string{"postinst": script()}
+	postinst := map[string]string{"postinst": debtest.Script()}
 	with := func(triggers string, lines ...string) map[string]string {
-		return map[string]string{"postinst": script(lines...), "triggers": triggers}
+		return map[string]string{"postinst": debtest.Script(lines...), "triggers": triggers}
 	}
-	root, log, err := installParts(t, []parts{
-		base(t),
-		pack("watcher", "", with("# a comment\ninterest-noawait /usr/share/watched\ninterest cache\n"), "usr/share/watched/own"),
-		pack("asker", "Pre-Depends: watcher\n", with("activate-noawait cache\n"), "usr/share/watched/one", "usr/share/watchedtoo/two"),
-		pack("again", "", with("", "trigger cache -", "trigger unheard-of again")),
-		pack("waiter", "", with("", "trigger cache waiter")),
-		pack("needs-waiter", "Depends: waiter\n", postinst),
-		pack("late", "", with("interest-await cache\n", "trigger cache -")),
+	root, log, err := installParts(t, []debtest.Package{
+		debtest.Base(t),
+		debtest.Pack("watcher", "", with("# a comment\ninterest-noawait /usr/share/watched\ninterest cache\n"), "usr/share/watched/own"),
+		debtest.Pack("asker", "Pre-Depends: watcher\n", with("activate-noawait cache\n"), "usr/share/watched/one", "usr/share/watchedtoo/two"),
+		debtest.Pack("again", "", with("", "trigger cache -", "trigger unheard-of again")),
+		debtest.Pack("waiter", "", with("", "trigger cache waiter")),
+		debtest.Pack("needs-waiter", "Depends: waiter\n", postinst),
+		debtest.Pack("late", "", with("interest-await cache\n", "trigger cache -")),
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -315,10 +165,10 @@ func TestTriggers(t *testing.T) {
 
 func TestTriggersWithoutEnd(t *testing.T) {
 	t.Parallel()
-	ring := func(name, other string) parts {
-		return pack(name, "", map[string]string{"triggers": "interest " + name + "\n", "postinst": script("trigger " + other + " -")})
+	ring := func(name, other string) debtest.Package {
+		return debtest.Pack(name, "", map[string]string{"triggers": "interest " + name + "\n", "postinst": debtest.Script("trigger " + other + " -")})
 	}
-	_, _, err := installParts(t, []parts{base(t), ring("ping", "pong"), ring("pong", "ping")}, nil)
+	_, _, err := installParts(t, []debtest.Package{debtest.Base(t), ring("ping", "pong"), ring("pong", "ping")}, nil)
 	if fault.KindOf(err) != fault.Script || !strings.Contains(err.Error(), "without end") {
 		t.Errorf("error %v", err)
 	}
@@ -327,7 +177,7 @@ func TestTriggersWithoutEnd(t *testing.T) {
 func TestFailingScript(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"preinst", "postinst"} {
-		_, _, err := installParts(t, []parts{base(t), pack("broken", "", map[string]string{name: script("say all is well", "fail")})}, nil)
+		_, _, err := installParts(t, []debtest.Package{debtest.Base(t), debtest.Pack("broken", "", map[string]string{name: debtest.Script("say all is well", "fail")})}, nil)
 		if fault.KindOf(err) != fault.Script {
 			t.Errorf("error %v is of kind %v", err, fault.KindOf(err))
 		}
@@ -341,11 +191,11 @@ func TestFailingScript(t *testing.T) {
 
 func TestConffiles(t *testing.T) {
 	t.Parallel()
-	owner := pack("owner", "", map[string]string{
+	owner := debtest.Pack("owner", "", map[string]string{
 		"conffiles": "/etc/one\n/etc/two\nremove-on-upgrade /etc/gone\n",
-		"preinst":   script("write /etc/two mine"), "postinst": script("exists /etc/one"),
+		"preinst":   debtest.Script("write /etc/two mine"), "postinst": debtest.Script("exists /etc/one"),
 	}, "etc/one", "etc/two")
-	root, _, err := installParts(t, []parts{base(t), owner}, nil)
+	root, _, err := installParts(t, []debtest.Package{debtest.Base(t), owner}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,15 +219,15 @@ func TestConffiles(t *testing.T) {
 
 func TestOverrides(t *testing.T) {
 	t.Parallel()
-	root, _, err := installParts(t, []parts{
-		base(t),
-		pack("diverter", "", map[string]string{"preinst": script(
+	root, _, err := installParts(t, []debtest.Package{
+		debtest.Base(t),
+		debtest.Pack("diverter", "", map[string]string{"preinst": debtest.Script(
 			"write /var/lib/dpkg/diversions /usr/share/tool",
 			"write /var/lib/dpkg/diversions /usr/share/tool.real",
 			"write /var/lib/dpkg/diversions diverter",
 			"write /var/lib/dpkg/statoverride #7 #8 4711 /usr/share/other",
 		)}, "usr/share/tool"),
-		pack("owner", "", nil, "usr/share/tool", "usr/share/other"),
+		debtest.Pack("owner", "", nil, "usr/share/tool", "usr/share/other"),
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -395,16 +245,16 @@ func TestOverrides(t *testing.T) {
 
 func TestOverwriting(t *testing.T) {
 	t.Parallel()
-	old := pack("old", "", nil, "usr/share/both", "usr/share/old")
-	if _, _, err := installParts(t, []parts{base(t), old, pack("new", "", nil, "usr/share/both")}, nil); fault.KindOf(err) != fault.Unsatisfiable {
+	old := debtest.Pack("old", "", nil, "usr/share/both", "usr/share/old")
+	if _, _, err := installParts(t, []debtest.Package{debtest.Base(t), old, debtest.Pack("new", "", nil, "usr/share/both")}, nil); fault.KindOf(err) != fault.Unsatisfiable {
 		t.Errorf("two packages with one file: error %v", err)
 	}
 	for _, test := range []struct{ old, new, winner string }{
 		{"", "Replaces: old (<< 2)\n", "new"},
 		{"Replaces: new\n", "", "old"},
 	} {
-		root, _, err := installParts(t, []parts{
-			base(t), pack("old", test.old, nil, "usr/share/both", "usr/share/old"), pack("new", test.new, nil, "usr/share/both"),
+		root, _, err := installParts(t, []debtest.Package{
+			debtest.Base(t), debtest.Pack("old", test.old, nil, "usr/share/both", "usr/share/old"), debtest.Pack("new", test.new, nil, "usr/share/both"),
 		}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -421,26 +271,26 @@ func TestOverwriting(t *testing.T) {
 
 func TestHostilePackages(t *testing.T) {
 	t.Parallel()
-	member := func(h tar.Header) parts {
-		p := pack("hostile", "", nil)
-		p.data = []tar.Header{h}
+	member := func(h tar.Header) debtest.Package {
+		p := debtest.Pack("hostile", "", nil)
+		p.Data = []tar.Header{h}
 		return p
 	}
 	for _, test := range []struct {
 		name string
-		parts
+		debtest.Package
 	}{
 		{"climbing name", member(tar.Header{Typeflag: tar.TypeReg, Name: "./../../outside"})},
 		{"climbing hard link", member(tar.Header{Typeflag: tar.TypeLink, Name: "./x", Linkname: "../../outside"})},
 		{"hard link to nothing", member(tar.Header{Typeflag: tar.TypeLink, Name: "./x", Linkname: "./nothing"})},
 		{"device node", member(tar.Header{Typeflag: tar.TypeChar, Name: "./null", Devmajor: 1, Devminor: 3})},
 		{"long name", member(tar.Header{Typeflag: tar.TypeReg, Name: "./" + strings.Repeat("n", 300)})},
-		{"climbing conffile", pack("hostile", "", map[string]string{"conffiles": "/../../outside\n"})},
-		{"trigger with a path", pack("hostile", "", map[string]string{"triggers": "interest ../../outside\n"})},
+		{"climbing conffile", debtest.Pack("hostile", "", map[string]string{"conffiles": "/../../outside\n"})},
+		{"trigger with a path", debtest.Pack("hostile", "", map[string]string{"triggers": "interest ../../outside\n"})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			root, _, err := installParts(t, []parts{base(t), test.parts}, nil)
+			root, _, err := installParts(t, []debtest.Package{debtest.Base(t), test.Package}, nil)
 			if err == nil {
 				t.Error("it was installed")
 			}
@@ -465,7 +315,7 @@ func TestInstallRefuses(t *testing.T) {
 		"another version":             {func(o *Options) { o.Lock.Packages[0].Version = "2" }, fault.Input},
 		"a missing file":              {func(o *Options) { os.Remove(o.File(o.Lock.Packages[0])) }, fault.Missing},
 	} {
-		if _, _, err := installParts(t, []parts{base(t)}, test.change); err == nil || fault.KindOf(err) != test.want {
+		if _, _, err := installParts(t, []debtest.Package{debtest.Base(t)}, test.change); err == nil || fault.KindOf(err) != test.want {
 			t.Errorf("%s: error %v is of kind %v, not %v", name, err, fault.KindOf(err), test.want)
 		}
 	}
@@ -474,7 +324,7 @@ func TestInstallRefuses(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	_, _, err := installParts(t, []parts{base(t), pack("leaf", "", nil)}, func(o *Options) {
+	_, _, err := installParts(t, []debtest.Package{debtest.Base(t), debtest.Pack("leaf", "", nil)}, func(o *Options) {
 		open := o.Sandbox
 		o.Sandbox = func(_ context.Context, root string) (*sandbox.Sandbox, error) {
 			box, err := open(t.Context(), root)

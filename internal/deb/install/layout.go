@@ -59,9 +59,14 @@ func (in *installer) mergeUsr() error {
 	return nil
 }
 
-// extract unpacks the packages that every script relies upon before any script runs: a shell is needed to
-// run the first preinst. They count as not installed until their own preinst has run.
+// extract lays out the root and unpacks packages before any script runs: a shell is needed to run the first
+// preinst. They count as not installed until their own preinst has run.
 func (in *installer) extract(ctx context.Context, pkgs []*pkg) error {
+	if in.MergedUsr {
+		if err := in.mergeUsr(); err != nil {
+			return fmt.Errorf("merging / and /usr: %w", err)
+		}
+	}
 	for _, p := range pkgs {
 		if err := p.await(ctx); err != nil {
 			return err
