@@ -18,6 +18,9 @@ import (
 type Distribution interface {
 	// Defaults fills what the recipe leaves to the distribution (disk, firmware, user).
 	Defaults(r *recipe.Recipe)
+	// Asked is the digest of everything that Resolve's answer depends on, but for the indexes: a lock with
+	// another one is out of date.
+	Asked(r *recipe.Recipe) string
 	// Resolve chooses every package file of the image from the repositories' signed indexes.
 	Resolve(ctx context.Context, rq Request) (*lock.Lock, error)
 	// Mirrors returns where the files of each of a lock's repositories are.

@@ -34,8 +34,8 @@ type Lock struct {
 	Release string `json:"release"`
 	Arch    string `json:"arch"`   // as EC2 spells it: x86_64, arm64
 	Format  string `json:"format"` // of the packages: deb, alpm, rpm
-	// Asked is the digest of the parts of the recipe that resolution depends on (packages, repositories,
-	// keys …). When it differs from the recipe's, the lock is out of date.
+	// Asked is the digest of what the recipe and the distribution's facts asked for (packages, repositories,
+	// keys …). When it differs from theirs, the lock is out of date.
 	Asked string `json:"asked"`
 	// Date is the newest date of the signed indexes, in UTC, whole seconds. Nothing in the image is
 	// younger: it is the SOURCE_DATE_EPOCH of the build.

@@ -37,7 +37,7 @@ func (f *Foundry) Resolve(ctx context.Context, r *recipe.Recipe, o LockOptions) 
 		if old, err = lock.Read(path); err != nil {
 			return nil, false, err
 		}
-		if old.Asked == r.Asked() && !o.Upgrade {
+		if old.Asked == d.Asked(r) && !o.Upgrade {
 			return old, false, nil
 		}
 	}

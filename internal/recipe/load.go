@@ -158,8 +158,7 @@ func check(r *Recipe, n *node) error {
 	return nil
 }
 
-// Asked returns the digest of what resolution depends on: when it differs from the one in a lock, the lock
-// is out of date.
+// Asked returns the digest of the parts of the recipe that resolution depends on.
 func (r *Recipe) Asked() string {
 	return digest(struct {
 		Distro, Release, Arch string

@@ -3,7 +3,9 @@ package debian
 
 import (
 	"context"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"path"
@@ -131,12 +133,10 @@ func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 	if err != nil {
 		return nil, err
 	}
-	include := slices.Concat(d.facts.Packages, []string{a.Kernel}, a.Boot)
-	include = slices.DeleteFunc(include, func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
 	l, _, err := archive.Resolve(ctx, rq.Fetch, archive.Request{
 		Repositories: repos,
 		Arch:         a.Name,
-		Include:      slices.Concat(include, r.Packages.Include),
+		Include:      d.include(r, a),
 		Exclude:      r.Packages.Exclude,
 		Recommends:   r.Packages.Recommends,
 		Essential:    true,
@@ -147,8 +147,23 @@ func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 		return nil, err
 	}
 	l.Recipe, l.Distro, l.Release, l.Arch, l.Format = r.Name, r.Distro, r.Release, r.Arch, "deb"
-	l.Asked = r.Asked()
+	l.Asked = d.Asked(r)
 	return l, nil
+}
+
+// include returns the packages that the image is to have, by name: the facts' and the recipe's.
+func (d *Debian) include(r *recipe.Recipe, a arch) []string {
+	own := slices.Concat(d.facts.Packages, []string{a.Kernel}, a.Boot)
+	own = slices.DeleteFunc(own, func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
+	return slices.Concat(own, r.Packages.Include)
+}
+
+// Asked implements distro.Distribution.
+func (d *Debian) Asked(r *recipe.Recipe) string {
+	rel := d.facts.Releases[r.Release]
+	own := fmt.Sprintf("%q %q %+v %+v", r.Asked(), d.include(r, d.facts.Arches[r.Arch]), d.facts.Suites, rel)
+	sum := sha256.Sum256([]byte(own))
+	return hex.EncodeToString(sum[:])
 }
 
 // kept returns the versions of an earlier lock that an upgrade of some packages leaves as they are.
