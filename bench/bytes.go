@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strconv"
+
+	"ingot/internal/pipeline"
+	"ingot/internal/recipe"
+)
+
+// unpack compares unpacking with the decompression that it cannot do without.
+func (b *bench) unpack(ctx context.Context) ([]contest, error) {
+	cold := contest{what: "unpacking all packages", peer: "decompressing them, same decoder and cores", ratio: 1.5}
+	warm := contest{what: "unpacking, all expanded before", peer: cold.peer}
+	for range b.runs {
+		expanded := b.fresh("expanded")
+		for _, ours := range []*[]sample{&cold.ours, &warm.ours} {
+			s, err := measureChild(ctx, "child-unpack", pipeline.LockPath(b.recipe), b.repository, expanded, b.fresh("unpacked"))
+			if err != nil {
+				return nil, err
+			}
+			*ours = append(*ours, s)
+		}
+		s, err := measureChild(ctx, "child-decompress", b.repository)
+		if err != nil {
+			return nil, err
+		}
+		cold.theirs = append(cold.theirs, s)
+		b.say("unpacking: %v, expanded before %v, decompressing alone %v", last(cold.ours), last(warm.ours), last(cold.theirs))
+	}
+	warm.theirs = cold.theirs
+	return []contest{cold, warm}, nil
+}
+
+// disk compares the way from a tree to a disk.
+func (b *bench) disk(ctx context.Context) ([]contest, error) {
+	if b.root == "" {
+		if _, err := b.castTree(ctx); err != nil {
+			return nil, err
+		}
+	}
+	size, err := recipe.Bytes(b.recipe.Disk.Size)
+	if err != nil {
+		return nil, err
+	}
+	// A first one, for the tree to be in memory and for the size that is computed where the recipe has none.
+	first := b.fresh("disk")
+	if err := b.image(ctx, nil, "child-assemble", first, size); err != nil {
+		return nil, err
+	}
+	info, err := os.Stat(first)
+	if err != nil {
+		return nil, err
+	}
+	const peer = "mke2fs -d, the filesystem alone"
+	whole := contest{what: "tree → disk: partitions, ext4 and block map", peer: peer, ratio: 1.1}
+	alone := contest{what: "tree → ext4 alone", peer: peer}
+	for range b.runs {
+		if err := b.image(ctx, &whole.ours, "child-assemble", b.fresh("disk"), size); err != nil {
+			return nil, err
+		}
+		s, _, err := measure(ctx, "mke2fs", "-q", "-t", "ext4", "-d", b.root, b.fresh("mke2fs"), strconv.FormatInt(info.Size()>>10, 10)+"k")
+		if err != nil {
+			return nil, err
+		}
+		whole.theirs = append(whole.theirs, s)
+		if err := b.image(ctx, &alone.ours, "child-ext4", b.fresh("ext4"), info.Size()); err != nil {
+			return nil, err
+		}
+		b.say("tree → disk: %v, mke2fs %v, ext4 alone %v", last(whole.ours), last(whole.theirs), last(alone.ours))
+	}
+	alone.theirs = whole.theirs
+	return []contest{whole, alone}, nil
+}
+
+// image has a child make an image of the tree.
+func (b *bench) image(ctx context.Context, into *[]sample, child, path string, size int64) error {
+	s, err := measureChild(ctx, child, pipeline.LockPath(b.recipe), b.root, path, strconv.FormatInt(size, 10))
+	if err == nil && into != nil {
+		*into = append(*into, s)
+	}
+	return err
+}
+
+func measureChild(ctx context.Context, child string, args ...string) (sample, error) {
+	line, err := self(child, args...)
+	if err != nil {
+		return sample{}, err
+	}
+	s, _, err := measure(ctx, line...)
+	return s, err
+}
