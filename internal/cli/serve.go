@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ingot/internal/fault"
+	"ingot/internal/httpserve"
 	"ingot/internal/web"
 )
 
@@ -25,7 +26,7 @@ is read-only. When the address serves a catalogue already, serve says so and is 
 	}
 	listen := cmd.Flags().String("listen", "127.0.0.1:8080", "`ADDRESS` to listen on")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := net.Listen("tcp", *listen)
+		l, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", *listen)
 		if err != nil {
 			if servesAlready(cmd.Context(), *listen) {
 				return a.say(map[string]string{"url": "http://" + *listen}, "The catalogue is being served already: http://%s", *listen)
@@ -37,29 +38,14 @@ is read-only. When the address serves a catalogue already, serve says so and is 
 			return errors.Join(err, l.Close())
 		}
 		fmt.Fprintf(a.out, "Serving the catalogue: http://%s (Ctrl-C stops it)\n", l.Addr())
-		return serve(cmd.Context(), l, web.Handler(store, web.Options{Failed: func(r *http.Request, err error) {
+		handler := web.Handler(store, web.Options{Failed: func(r *http.Request, err error) {
 			a.reporter.Logf("%s %s: %v", r.Method, r.URL.Path, err)
-		}}))
+		}})
+		srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
+		return httpserve.Serve(cmd.Context(), l, srv, 5*time.Second)
 	}
 	return cmd
-}
-
-// serve answers until ctx ends, and then lets requests finish.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
-		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
-	stop := context.AfterFunc(ctx, func() {
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if srv.Shutdown(limit) != nil {
-			srv.Close()
-		}
-	})
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
 }
 
 // servesAlready asks whether a catalogue answers at an address.

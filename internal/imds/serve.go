@@ -2,13 +2,14 @@ package imds
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"time"
+
+	"ingot/internal/httpserve"
 )
 
 // Serve answers on l until the context ends, which is no error. It closes l.
@@ -22,9 +23,7 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(io.Discard, "", 0), // what a guest sends wrong is its own affair
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := httpserve.Serve(ctx, l, s, 0); err != nil {
 		return fmt.Errorf("serving instance metadata on %s: %w", l.Addr(), err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"ingot/internal/httpserve"
 	"ingot/internal/region/blocks"
 	"ingot/internal/region/query"
 	"ingot/internal/region/sigv4"
@@ -137,18 +138,7 @@ func (r *Region) authenticate(req *request, sig *sigv4.Signature) error {
 func (r *Region) Serve(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute,
 		WriteTimeout: 2 * time.Minute, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 32 << 10}
-	stop := context.AfterFunc(ctx, func() {
-		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if srv.Shutdown(limit) != nil {
-			_ = srv.Close() // what is still open is cut off
-		}
-	})
-	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return httpserve.Serve(ctx, l, srv, 5*time.Second)
 }
 
 // params reads the parameters of a query request: the body's of a POST, the URL's of a GET.
