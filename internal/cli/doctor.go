@@ -111,7 +111,7 @@ func (a *app) space() checkup {
 		return c
 	}
 	const wanted = 4 << 30
-	free := int64(st.Bavail) * int64(st.Bsize)
+	free := int64(st.Bavail) * st.Bsize
 	c.OK = free >= wanted
 	c.Detail = fmt.Sprintf("%s free for %s", bytesText(free), dir)
 	if !c.OK {

@@ -72,7 +72,7 @@ func export(path string, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer f.Cleanup()
+	defer func() { _ = f.Cleanup() }() // of a file that has not taken its place
 	var w io.WriteCloser
 	switch {
 	case strings.HasSuffix(path, ".tar.zst"):

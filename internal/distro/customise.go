@@ -74,7 +74,7 @@ func writeFile(r *os.Root, ids *ids, f recipe.File, resolve func(string) string)
 		}
 		return r.Lchown(name, uid, gid)
 	default:
-		content := []byte(nil)
+		var content []byte
 		if f.Content != nil {
 			content = []byte(*f.Content)
 		} else if content, err = os.ReadFile(resolve(f.Source)); err != nil {
@@ -201,13 +201,13 @@ func RunScripts(ctx context.Context, sb *sandbox.Sandbox, b Build) error {
 	return nil
 }
 
-func runScript(ctx context.Context, sb *sandbox.Sandbox, b Build, s recipe.Script, t *progress.Task) error {
+func runScript(ctx context.Context, sb *sandbox.Sandbox, b Build, s recipe.Script, t *progress.Task) (err error) {
 	if s.Network {
-		online, err := sandbox.Open(ctx, sandbox.Config{Root: b.Root, Network: true, Env: Environment(b)})
-		if err != nil {
+		var online *sandbox.Sandbox
+		if online, err = sandbox.Open(ctx, sandbox.Config{Root: b.Root, Network: true, Env: Environment(b)}); err != nil {
 			return err
 		}
-		defer online.Close()
+		defer func() { err = errors.Join(err, online.Close()) }()
 		sb = online
 	}
 	c := sandbox.Command{Args: []string{"/bin/sh", "-e"}, Stdin: strings.NewReader(s.Run), Timeout: s.Limit()}
@@ -244,7 +244,7 @@ func Run(ctx context.Context, sb *sandbox.Sandbox, t *progress.Task, c sandbox.C
 	})
 	c.Stdout, c.Stderr = w, w
 	err := sb.Run(ctx, c)
-	w.Close()
+	_ = w.Close() // a pipe's end, and it never fails
 	read.Wait()
 	if err != nil && len(tail.lines) > 0 {
 		return fault.New(fault.KindOf(err), fmt.Errorf("%w; its last lines:\n  %s", err, strings.Join(tail.lines, "\n  ")), fault.HintOf(err))

@@ -27,16 +27,25 @@ var example = Instance{
 	Launched: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
 }
 
+type answer struct {
+	status int
+	header http.Header
+	length int64
+	body   string
+}
+
 // ask sends a request straight to the handler; headers are pairs.
-func ask(h http.Handler, method, path string, headers ...string) *http.Response {
-	r := httptest.NewRequest("GET", "http://169.254.169.254/", nil)
+func ask(h http.Handler, method, path string, headers ...string) answer {
+	r := httptest.NewRequest(http.MethodGet, "http://169.254.169.254/", nil)
 	r.Method, r.URL.Path = method, path
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return w.Result()
+	got := w.Result()
+	defer got.Body.Close()
+	return answer{got.StatusCode, got.Header, got.ContentLength, body(got)}
 }
 
 func body(r *http.Response) string {
@@ -78,26 +87,26 @@ func TestTree(t *testing.T) {
 		"/2009-04-04/meta-data/":                           "ami-id\nami-launch-index\nami-manifest-path\nblock-device-mapping/\nhostname\ninstance-action\ninstance-id\ninstance-type\nlocal-hostname\nlocal-ipv4\nplacement/\npublic-hostname\npublic-ipv4\npublic-keys/\nreservation-id\nsecurity-groups",
 	} {
 		r := ask(h, "GET", path)
-		if got := body(r); r.StatusCode != 200 || got != want {
-			t.Errorf("%s: %d\n%s", path, r.StatusCode, cmp.Diff(want, got))
+		if got := r.body; r.status != http.StatusOK || got != want {
+			t.Errorf("%s: %d\n%s", path, r.status, cmp.Diff(want, got))
 		}
 	}
 	for _, path := range []string{"/nothing", "/latest/nothing", "/latest/meta-data/nothing", "/latest/meta-data/ami-id/x",
 		"/latest/meta-data/iam/security-credentials/", "/latest/meta-data/identity-credentials/ec2/info", "/latest/meta-data/public-keys/1/openssh-key",
 		"/2016-09-02/meta-data/tags/", "/1.0/dynamic/", "/latest/../etc/passwd", "/latest/" + strings.Repeat("x/", 400)} {
-		if r := ask(h, "GET", path); r.StatusCode != 404 || !strings.Contains(body(r), "<title>404 - Not Found</title>") {
-			t.Errorf("%s: %d", path, r.StatusCode)
+		if r := ask(h, "GET", path); r.status != 404 || !strings.Contains(r.body, "<title>404 - Not Found</title>") {
+			t.Errorf("%s: %d", path, r.status)
 		}
 	}
 	bare := Handler(Instance{ID: "i-1"}, Options{})
 	for path, want := range map[string]string{"/latest/": "dynamic\nmeta-data", "/latest/meta-data/placement/region": "us-east-1"} {
-		if got := body(ask(bare, "GET", path)); got != want {
+		if got := ask(bare, "GET", path).body; got != want {
 			t.Errorf("bare %s: %q", path, got)
 		}
 	}
 	for _, path := range []string{"/latest/user-data", "/latest/meta-data/public-keys/", "/latest/meta-data/tags/", "/latest/meta-data/mac"} {
-		if r := ask(bare, "GET", path); r.StatusCode != 404 {
-			t.Errorf("bare %s: %d", path, r.StatusCode)
+		if r := ask(bare, "GET", path); r.status != 404 {
+			t.Errorf("bare %s: %d", path, r.status)
 		}
 	}
 }
@@ -107,17 +116,17 @@ func TestTokens(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	h := Handler(example, Options{TokensRequired: true, Now: func() time.Time { return now }})
 	const put, id = "/latest/api/token", "/latest/meta-data/instance-id"
-	status := func(want int, r *http.Response) *http.Response {
+	status := func(want int, r answer) answer {
 		t.Helper()
-		if r.StatusCode != want {
-			t.Errorf("got %d, want %d", r.StatusCode, want)
+		if r.status != want {
+			t.Errorf("got %d, want %d", r.status, want)
 		}
 		return r
 	}
 	r := status(200, ask(h, "PUT", put, headerTTL, "60"))
-	token := body(r)
-	if len(token) != 56 || r.Header.Get(headerTTL) != "60" {
-		t.Errorf("token %q, header %q", token, r.Header.Get(headerTTL))
+	token := r.body
+	if len(token) != 56 || r.header.Get(headerTTL) != "60" {
+		t.Errorf("token %q, header %q", token, r.header.Get(headerTTL))
 	}
 	for _, ttl := range []string{"", "0", "-1", "21601", "x", "99999999999999999999"} {
 		status(400, ask(h, "PUT", put, headerTTL, ttl))
@@ -131,10 +140,10 @@ func TestTokens(t *testing.T) {
 	status(401, ask(h, "GET", id, headerToken, token[:40]+"AAAA"+token[44:]))
 	status(401, ask(Handler(example, Options{}), "GET", id, headerToken, token)) // of another service
 	now = now.Add(59 * time.Second)
-	if r := status(200, ask(h, "GET", id, headerToken, token)); r.Header.Get(headerTTL) != "1" {
-		t.Errorf("%s seconds left", r.Header.Get(headerTTL))
+	if r := status(200, ask(h, "GET", id, headerToken, token)); r.header.Get(headerTTL) != "1" {
+		t.Errorf("%s seconds left", r.header.Get(headerTTL))
 	}
-	if r := status(200, ask(h, "HEAD", id, headerToken, token)); body(r) != "" || r.ContentLength > 19 {
+	if r := status(200, ask(h, "HEAD", id, headerToken, token)); r.body != "" || r.length > 19 {
 		t.Error("HEAD has a body")
 	}
 	now = now.Add(time.Second)
@@ -144,7 +153,7 @@ func TestTokens(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	h := Handler(example, Options{})
-	text := body(ask(h, "GET", "/latest/dynamic/instance-identity/document"))
+	text := ask(h, "GET", "/latest/dynamic/instance-identity/document").body
 	var got map[string]any
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatal(err)
@@ -162,7 +171,7 @@ func TestIdentity(t *testing.T) {
 		t.Skip(err)
 	}
 	for _, leaf := range []string{"pkcs7", "rsa2048"} {
-		pem := "-----BEGIN PKCS7-----\n" + body(ask(h, "GET", "/latest/dynamic/instance-identity/"+leaf)) + "\n-----END PKCS7-----\n"
+		pem := "-----BEGIN PKCS7-----\n" + ask(h, "GET", "/latest/dynamic/instance-identity/"+leaf).body + "\n-----END PKCS7-----\n"
 		cmd := exec.Command(openssl, "smime", "-verify", "-inform", "PEM", "-noverify")
 		cmd.Stdin = strings.NewReader(pem)
 		var out, errs bytes.Buffer
@@ -274,12 +283,12 @@ func FuzzHandler(f *testing.F) {
 	f.Add("HEAD", "//latest/../%2f/", "", "-1")
 	f.Fuzz(func(t *testing.T, method, path, token, ttl string) {
 		r := ask(h, method, path, headerToken, token, headerTTL, ttl)
-		switch r.StatusCode {
+		switch r.status {
 		case 200, 400, 401, 403, 404, 405:
 		default:
-			t.Errorf("%s %q: status %d", method, path, r.StatusCode)
+			t.Errorf("%s %q: status %d", method, path, r.status)
 		}
-		if token != "" && r.StatusCode == 200 && method != "PUT" {
+		if token != "" && r.status == http.StatusOK && method != "PUT" {
 			t.Errorf("a made-up token %q was accepted", token)
 		}
 	})

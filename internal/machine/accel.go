@@ -166,5 +166,5 @@ func runProbe(ctx context.Context, arch string, a Accel, limit time.Duration) er
 	case said != "":
 		return fmt.Errorf("a test guest died (%s)", strings.Join(strings.Fields(said), " "))
 	}
-	return fmt.Errorf("a test guest died (%v)", err)
+	return fmt.Errorf("a test guest died: %w", err)
 }

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"context"
 	"io"
 	"net"
 	"os"
@@ -36,7 +37,7 @@ func carry(socket string, in io.Reader, out io.Writer) error {
 	if err := os.Chdir(filepath.Dir(socket)); err != nil {
 		return err
 	}
-	conn, err := net.DialTimeout("unix", filepath.Base(socket), 5*time.Second)
+	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "unix", filepath.Base(socket))
 	if err != nil {
 		return err
 	}

@@ -122,8 +122,8 @@ func (m *Machine) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	m.cmd = exec.Command(emulator, args...)
-	m.cmd.ExtraFiles = []*os.File{theirs} // fd 3: QMP
+	m.cmd = exec.CommandContext(context.WithoutCancel(ctx), emulator, args...) // it outlives ctx; Shutdown and Kill end it
+	m.cmd.ExtraFiles = []*os.File{theirs}                                      // fd 3: QMP
 	m.cmd.Stdout = &console{w: m.cfg.Console, left: consoleLimit}
 	m.cmd.Stderr = m.stderr
 	m.cmd.WaitDelay = time.Second
@@ -284,8 +284,10 @@ func (m *Machine) Kill() {
 		ctx, cancel := context.WithTimeout(context.Background(), quitLimit)
 		defer cancel()
 		_ = m.qmp.run(ctx, "quit", nil, nil)
-		if m.Wait(ctx); ctx.Err() == nil {
+		select {
+		case <-m.exited:
 			return
+		case <-ctx.Done():
 		}
 	}
 	select {

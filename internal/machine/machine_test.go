@@ -146,7 +146,7 @@ func TestReuse(t *testing.T) {
 	m = start(t, Config{Disk: machinetest.Disk(t, "second", true), Dir: dir, Console: &out, Reuse: true})
 	out.waitFor(t, "first", 2)
 	m.Kill()
-	m = start(t, Config{Disk: machinetest.Disk(t, "third", true), Dir: dir, Console: &out})
+	start(t, Config{Disk: machinetest.Disk(t, "third", true), Dir: dir, Console: &out})
 	out.waitFor(t, "third", 1)
 }
 

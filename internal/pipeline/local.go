@@ -71,7 +71,7 @@ func ListenRegion(ctx context.Context, dir, address string) (e Endpoint, serve f
 	if err != nil {
 		return e, nil, nil, err
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return e, nil, nil, errors.Join(busy(err, address), r.Close())
 	}

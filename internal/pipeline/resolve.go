@@ -11,7 +11,6 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/fetch"
 	"ingot/internal/lock"
-	"ingot/internal/progress"
 	"ingot/internal/recipe"
 )
 
@@ -57,9 +56,9 @@ func (f *Foundry) Resolve(ctx context.Context, r *recipe.Recipe, o LockOptions) 
 		if err := l.Follows(old); err != nil {
 			return nil, false, fmt.Errorf("renewing %s: %w", path, err)
 		}
-	}
-	if old != nil && string(old.Bytes()) == string(l.Bytes()) {
-		return old, false, nil
+		if string(old.Bytes()) == string(l.Bytes()) {
+			return old, false, nil
+		}
 	}
 	return l, true, l.Write(path)
 }
@@ -127,10 +126,4 @@ func Changes(from, to *lock.Lock) []Change {
 	}
 	slices.SortFunc(out, func(x, y Change) int { return strings.Compare(x.Name, y.Name) })
 	return out
-}
-
-// ended closes a task and passes the error on.
-func ended(t *progress.Task, err error) error {
-	t.End(err)
-	return err
 }

@@ -69,7 +69,7 @@ type guest struct {
 	key     ssh.PublicKey
 }
 
-func (g *guest) close() { g.client.Close() }
+func (g *guest) close() { _ = g.client.Close() }
 
 // login tries until a user can log in or the context ends.
 func (t *test) login(ctx context.Context) (*guest, error) {
@@ -149,7 +149,7 @@ func (g *guest) run(ctx context.Context, command, input string, limit int) (out 
 	if err != nil {
 		return "", 0, fmt.Errorf("opening a session: %w", err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // a session that has ended closes with an error
 	buf := &head{left: limit}
 	s.Stdin, s.Stdout, s.Stderr = strings.NewReader(input), buf, buf
 	if err := s.Start(command); err != nil {
@@ -160,7 +160,7 @@ func (g *guest) run(ctx context.Context, command, input string, limit int) (out 
 	select {
 	case err = <-done:
 	case <-ctx.Done():
-		s.Close()
+		_ = s.Close()
 		g.abandon(done)
 		return buf.String(), 0, context.Cause(ctx)
 	}
@@ -176,7 +176,7 @@ func (g *guest) abandon(done <-chan error) {
 	select {
 	case <-done:
 	case <-time.After(bannerLimit):
-		g.client.Close()
+		g.close()
 		<-done
 	}
 }

@@ -81,9 +81,10 @@ func (s *splitter) control(b byte) {
 
 // str takes the bytes of a control string, which BEL or ESC \ ends.
 func (s *splitter) str(b byte) {
-	if b == 0x07 {
+	switch b {
+	case 0x07:
 		s.state = nil
-	} else if b == 0x1b {
+	case 0x1b:
 		s.state = (*splitter).escape // its backslash ends the string and means nothing itself
 	}
 }

@@ -35,7 +35,7 @@ func SSH(ctx context.Context, dir string, args []string, in io.Reader, out, errO
 	if err != nil {
 		return fmt.Errorf("opening a session: %w", err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // a session that has ended closes with an error
 	s.Stdout, s.Stderr = out, errOut
 	// A pipe of our own: the session would wait for input that nobody types any more.
 	stdin, err := s.StdinPipe()

@@ -49,13 +49,13 @@ const scratchPrefix = ".machine-"
 
 // listen makes a unix socket in a folder however long its path is: the name of a socket is limited to 107
 // bytes, so it goes by way of the open folder.
-func (t *test) listen(dir, name string) (net.Listener, error) {
+func (t *test) listen(ctx context.Context, dir, name string) (net.Listener, error) {
 	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
 	t.undo(func() { d.Close() })
-	l, err := net.Listen("unix", fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), name))
+	l, err := (&net.ListenConfig{}).Listen(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), name))
 	if err != nil {
 		return nil, fmt.Errorf("listening for metadata requests: %w", err)
 	}
@@ -77,7 +77,7 @@ func (t *test) start(ctx context.Context) (err error) {
 		return err
 	}
 	t.undo(func() { log.Close() })
-	listener, err := t.listen(scratch, "imds")
+	listener, err := t.listen(ctx, scratch, "imds")
 	if err != nil {
 		return err
 	}

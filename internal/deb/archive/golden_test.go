@@ -251,6 +251,7 @@ func TestPrefer(t *testing.T) {
 	cat := newCatalog("amd64", i)
 	for name, tc := range map[string]struct {
 		include, prefer []string
+		essential       bool
 		want            []string
 	}{
 		"nothing":                              {include: []string{"a", "tool"}, want: []string{"a 3", "lib 2", "tool 2"}},
@@ -260,11 +261,11 @@ func TestPrefer(t *testing.T) {
 		"a version asked for":                  {include: []string{"a=1"}, prefer: []string{"a=2"}, want: []string{"a 1"}},
 		"needed by what changes":               {include: []string{"tool"}, prefer: []string{"lib=1"}, want: []string{"lib 2", "tool 2"}},
 		"what changes is needed as it was":     {include: []string{"tool"}, prefer: []string{"tool=1"}, want: []string{"lib 2", "tool 2"}},
-		"an essential package":                 {prefer: []string{"base=1"}, want: []string{"base 1"}},
-		"an essential package, needed anew":    {include: []string{"user"}, prefer: []string{"base=1"}, want: []string{"base 2", "user 1"}},
+		"an essential package":                 {essential: true, prefer: []string{"base=1"}, want: []string{"base 1"}},
+		"an essential package, needed anew":    {essential: true, include: []string{"user"}, prefer: []string{"base=1"}, want: []string{"base 2", "user 1"}},
 		"the newest one is preferred, as ever": {include: []string{"a"}, prefer: []string{"a=3"}, want: []string{"a 3"}},
 	} {
-		rq := Request{Include: tc.include, Prefer: map[string]string{}, Essential: name[:2] == "an"}
+		rq := Request{Include: tc.include, Prefer: map[string]string{}, Essential: tc.essential}
 		for _, p := range tc.prefer {
 			n, v, _ := strings.Cut(p, "=")
 			rq.Prefer[n] = v

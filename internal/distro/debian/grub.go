@@ -3,6 +3,7 @@ package debian
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -124,12 +125,12 @@ func (d *Debian) Boot(ctx context.Context, b distro.Build) (*distro.Boot, error)
 }
 
 // coreImage links core.img with the tree's own grub-mkimage(1), so that it fits the modules in /boot/grub.
-func coreImage(ctx context.Context, b distro.Build) ([]byte, error) {
+func coreImage(ctx context.Context, b distro.Build) (core []byte, err error) {
 	sb, err := sandbox.Open(ctx, sandbox.Config{Root: b.Root, Env: distro.Environment(b)})
 	if err != nil {
 		return nil, err
 	}
-	defer sb.Close()
+	defer func() { err = errors.Join(err, sb.Close()) }()
 	var image, messages bytes.Buffer
 	// grub-mkimage seeks in its configuration and syncs its output, so neither can be a pipe. /run is the
 	// sandbox's own.

@@ -2,6 +2,7 @@ package debian
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ func (d *Debian) customise(ctx context.Context, b distro.Build, t *progress.Task
 	if err != nil {
 		return err
 	}
-	defer sb.Close()
+	defer func() { err = errors.Join(err, sb.Close()) }()
 	if err := distro.AddUsers(ctx, sb, b.Root, b.Recipe.Users, t); err != nil {
 		return err
 	}
