@@ -2,52 +2,18 @@ package sandbox_test
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"ingot/internal/sandbox/sandboxtest"
 )
-
-// testIDs are subordinate ids that no machine is likely to have given away.
-const testIDs = "2000000000-2000065535"
-
-// ordinaryUser makes a user for one test, with subordinate ids.
-func ordinaryUser(t *testing.T) *syscall.Credential {
-	t.Helper()
-	if m, err := os.ReadFile("/proc/self/uid_map"); err != nil || len(strings.Fields(string(m))) != 3 || !strings.Contains(string(m), "4294967295") {
-		t.Skip("making a user takes the root of the machine; this is a user namespace already")
-	}
-	for _, tool := range []string{"useradd", "userdel", "usermod", "newuidmap"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("the host has no %s", tool)
-		}
-	}
-	name := fmt.Sprintf("ingot-test-%d", os.Getpid())
-	run(t, "useradd", "--system", "--no-create-home", "--shell", "/bin/sh", name)
-	t.Cleanup(func() { run(t, "userdel", name) })
-	run(t, "usermod", "--add-subuids", testIDs, "--add-subgids", testIDs, name)
-	u, err := user.Lookup(name)
-	must(t, err)
-	uid, err := strconv.ParseUint(u.Uid, 10, 32)
-	must(t, err)
-	gid, err := strconv.ParseUint(u.Gid, 10, 32)
-	must(t, err)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-}
-
-func run(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-		t.Errorf("%s: %v: %s", strings.Join(args, " "), err, out)
-	}
-}
 
 // borrow copies this program to where an ordinary user can run it.
 func borrow(t *testing.T) (dir, binary string) {
@@ -63,7 +29,7 @@ func borrow(t *testing.T) (dir, binary string) {
 
 // TestRootless runs the other tests again as an ordinary user.
 func TestRootless(t *testing.T) {
-	who := ordinaryUser(t)
+	who := sandboxtest.User(t)
 	dir, binary := borrow(t)
 	work := filepath.Join(dir, "work")
 	mkdir(t, work)
@@ -85,7 +51,7 @@ func TestRootless(t *testing.T) {
 
 // The process inside the namespace is asked to end when the one outside is, and when that one is gone.
 func TestEnterAndSignals(t *testing.T) {
-	who := ordinaryUser(t)
+	who := sandboxtest.User(t)
 	_, binary := borrow(t)
 	for _, c := range []struct {
 		signal syscall.Signal
@@ -119,16 +85,15 @@ func TestEnterAndSignals(t *testing.T) {
 
 // A user without subordinate ids is told what to do.
 func TestNoSubordinateIDs(t *testing.T) {
-	who := ordinaryUser(t)
-	name := fmt.Sprintf("ingot-test-%d", os.Getpid())
-	run(t, "usermod", "--del-subuids", testIDs, "--del-subgids", testIDs, name)
+	who := sandboxtest.User(t)
+	sandboxtest.TakeIDs(t)
 	_, binary := borrow(t)
 	cmd := exec.Command(binary, "-test.run=TestOwners")
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	start := time.Now()
 	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.Contains(string(out), "grants user "+name) || time.Since(start) > 5*time.Second {
+	if err == nil || !strings.Contains(string(out), "grants user "+sandboxtest.Name()) || time.Since(start) > 5*time.Second {
 		t.Errorf("without subordinate ids: %v\n%s", err, out)
 	}
 }
