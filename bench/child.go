@@ -20,6 +20,7 @@ import (
 	"ingot/internal/disk"
 	"ingot/internal/disk/ext4"
 	"ingot/internal/lock"
+	"ingot/internal/recipe"
 	"ingot/internal/tree"
 )
 
@@ -117,9 +118,17 @@ func childAssemble(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = disk.Assemble(ctx, args[2], disk.Spec{Identity: disk.IDs(l.Digest()), Size: size, Table: "gpt", Arch: l.Arch,
+	_, err = disk.Assemble(ctx, args[2], disk.Spec{Identity: disk.IDs(l.Digest()), Size: size, Table: recipe.TableGPT, Arch: l.Arch,
 		RootLabel: "root", Profile: ext4.Modern, Root: tree.Clamp(src, l.Date), Date: l.Date})
-	return err
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(args[2], os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync() // a build does not, but mke2fs does
 }
 
 // childExt4 makes nothing but the root filesystem, like mke2fs: LOCK TREE IMAGE SIZE.
@@ -139,7 +148,7 @@ func childExt4(ctx context.Context, args []string) error {
 	id := disk.IDs(l.Digest())
 	_, err = ext4.Write(ctx, f, 0, tree.Clamp(src, l.Date), ext4.Options{Profile: ext4.Modern, Size: size, UUID: id.RootUUID,
 		HashSeed: id.HashSeed, Label: "root", Date: l.Date})
-	return err
+	return errors.Join(err, f.Sync())
 }
 
 func inputs(args []string) (*lock.Lock, tree.Source, int64, error) {

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPrint(t *testing.T) {
+	all := func(seconds ...time.Duration) (s []sample) {
+		for _, x := range seconds {
+			s = append(s, sample{wall: x * time.Second, peak: int64(x) << 20})
+		}
+		return s
+	}
+	for _, test := range []struct {
+		c    contest
+		want string
+	}{
+		{contest{what: "we", peer: "they", ours: all(3, 1, 2), theirs: all(4, 8, 6), ratio: 0.3},
+			"| we | 1.00 | 2.00 | 3.00 | 0.33 | 2 | 0.33 | ≤ 0.30: missed |\n| – they | 4.00 | 6.00 | 8.00 |  | 6 |  |  |\n"},
+		{contest{what: "we", ours: all(1), limit: 2 * time.Second}, "| we | 1.00 | 1.00 | 1.00 |  | 1 |  | < 2s: met |\n"},
+	} {
+		var b strings.Builder
+		if test.c.print(&b); b.String() != test.want {
+			t.Errorf("printed %q, want %q", b.String(), test.want)
+		}
+	}
+}
+
+// What a command's children use counts, and a failure tells what the command said.
+func TestMeasure(t *testing.T) {
+	s, out, err := measure(t.Context(), "sh", "-c", "head -c 64M /dev/zero | tail -c 64M | wc -c; sleep 0.2")
+	if err != nil || strings.TrimSpace(out) != "67108864" || s.wall < 200*time.Millisecond || s.peak < 60<<20 {
+		t.Errorf("%+v %q %v", s, out, err)
+	}
+	if _, _, err := measure(t.Context(), "sh", "-c", "echo no >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "no") {
+		t.Errorf("%v", err)
+	}
+	if n := resident(os.Getpid()); n < 1<<20 {
+		t.Errorf("this process has %d bytes", n)
+	}
+}
+
+func TestPayload(t *testing.T) {
+	header := func(name, size string) string {
+		h := []byte(strings.Repeat(" ", 60))
+		copy(h, name)
+		copy(h[48:], size)
+		return string(h)
+	}
+	deb := "!<arch>\n" + header("debian-binary", "3") + "2.0\n" + header("data.tar", "5") + "hello"
+	r, err := payload(strings.NewReader(deb))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(r); err != nil || b.String() != "hello" {
+		t.Errorf("%q %v", b.String(), err)
+	}
+	if _, err := payload(strings.NewReader(deb[:80])); err == nil {
+		t.Error("a package without a payload has one")
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for _, args := range [][]string{{"-runs", "0"}, {"recipe.yaml"}, {"-nonsense"}} {
+		if err := run(context.Background(), args, new(bytes.Buffer)); err == nil {
+			t.Errorf("%v passed", args)
+		}
+	}
+}
