@@ -17,26 +17,56 @@ type ebs struct{}
 
 var snapshotID = regexp.MustCompile(`^snap-[0-9a-f]{1,59}$`)
 
-func (ebs) serve(w http.ResponseWriter, r *request) error {
-	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-	route := r.Method + " " + strconv.Itoa(len(parts))
-	if parts[0] != "snapshots" {
-		return unknownOperation()
+// operation is something that EBS direct can do, and how it is asked for: {id} and {index} in the path are its
+// arguments.
+type operation struct {
+	method, path string
+	do           func(a *area, w http.ResponseWriter, r *request, args []string) error
+}
+
+// operations are all that this EBS direct can do.
+var operations = map[string]operation{
+	"StartSnapshot": {http.MethodPost, "/snapshots", func(a *area, w http.ResponseWriter, r *request, _ []string) error {
+		return a.startSnapshot(w, r)
+	}},
+	"PutSnapshotBlock": {http.MethodPut, "/snapshots/{id}/blocks/{index}", func(a *area, w http.ResponseWriter, r *request, args []string) error {
+		return a.putSnapshotBlock(w, r, args[0], args[1])
+	}},
+	"CompleteSnapshot": {http.MethodPost, "/snapshots/completion/{id}", func(a *area, w http.ResponseWriter, r *request, args []string) error {
+		return a.completeSnapshot(w, r, args[0])
+	}},
+	"ListSnapshotBlocks": {http.MethodGet, "/snapshots/{id}/blocks", func(a *area, w http.ResponseWriter, r *request, args []string) error {
+		return a.listSnapshotBlocks(w, r, args[0])
+	}},
+	"ListChangedBlocks": {http.MethodGet, "/snapshots/{id}/changedblocks", func(a *area, w http.ResponseWriter, r *request, args []string) error {
+		return a.listChangedBlocks(w, r, args[0])
+	}},
+	"GetSnapshotBlock": {http.MethodGet, "/snapshots/{id}/blocks/{index}", func(a *area, w http.ResponseWriter, r *request, args []string) error {
+		return a.getSnapshotBlock(w, r, args[0], args[1])
+	}},
+}
+
+// match returns the arguments in a request's path, if it is for this operation.
+func (o operation) match(method, path string) (args []string, ok bool) {
+	want, have := strings.Split(o.path, "/"), strings.Split(strings.TrimSuffix(path, "/"), "/")
+	if method != o.method || len(want) != len(have) {
+		return nil, false
 	}
-	last := parts[len(parts)-1]
-	switch {
-	case route == "POST 1":
-		return r.area.startSnapshot(w, r)
-	case route == "POST 3" && parts[1] == "completion":
-		return r.area.completeSnapshot(w, r, parts[2])
-	case route == "PUT 4" && parts[2] == "blocks":
-		return r.area.putSnapshotBlock(w, r, parts[1], last)
-	case route == "GET 4" && parts[2] == "blocks":
-		return r.area.getSnapshotBlock(w, r, parts[1], last)
-	case route == "GET 3" && last == "blocks":
-		return r.area.listSnapshotBlocks(w, r, parts[1])
-	case route == "GET 3" && last == "changedblocks":
-		return r.area.listChangedBlocks(w, r, parts[1])
+	for i, element := range want {
+		if strings.HasPrefix(element, "{") {
+			args = append(args, have[i])
+		} else if element != have[i] {
+			return nil, false
+		}
+	}
+	return args, true
+}
+
+func (ebs) serve(w http.ResponseWriter, r *request) error {
+	for _, o := range operations {
+		if args, ok := o.match(r.Method, r.URL.Path); ok {
+			return o.do(r.area, w, r, args)
+		}
 	}
 	return unknownOperation()
 }
