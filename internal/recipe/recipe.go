@@ -120,13 +120,13 @@ type Test struct {
 	Timeout  string     `yaml:"timeout,omitempty" json:"timeout,omitempty" jsonschema:"description=Go duration for one boot; default 10m"`
 	Memory   string     `yaml:"memory,omitempty" json:"memory,omitempty" jsonschema:"description=Default 1GiB"`
 	Run      []string   `yaml:"run,omitempty" json:"run,omitempty" jsonschema:"description=Commands run in the guest over SSH; each must succeed"`
-	Allow    []string   `yaml:"allow,omitempty" json:"allow,omitempty" jsonschema:"description=Names of console rules that this image may break"`
+	Allow    []string   `yaml:"allow,omitempty" json:"allow,omitempty" jsonschema:"description=Names of console rules and checks that this image may fail"`
 }
 
 // Publish says where the image goes.
 type Publish struct {
 	Name    string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {date} {release} (default {name}-{arch}-{date})"`
-	Regions []string          `yaml:"regions,omitempty" json:"regions,omitempty" jsonschema:"description=Default: every region that needs no opt-in"`
+	Regions []string          `yaml:"regions,omitempty" json:"regions,omitempty" jsonschema:"description=AWS regions; --region replaces them"`
 	Public  bool              `yaml:"public,omitempty" json:"public,omitempty"`
 	Tags    map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`
 }
