@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestPrint(t *testing.T) {
+func TestWrite(t *testing.T) {
 	all := func(seconds ...time.Duration) (s []sample) {
 		for _, x := range seconds {
 			s = append(s, sample{wall: x * time.Second, peak: int64(x) << 20})
@@ -25,8 +25,8 @@ func TestPrint(t *testing.T) {
 		{contest{what: "we", ours: all(1), limit: 2 * time.Second}, "| we | 1.00 | 1.00 | 1.00 |  | 1 |  | < 2s: met |\n"},
 	} {
 		var b strings.Builder
-		if test.c.print(&b); b.String() != test.want {
-			t.Errorf("printed %q, want %q", b.String(), test.want)
+		if test.c.write(&b); b.String() != test.want {
+			t.Errorf("wrote %q, want %q", b.String(), test.want)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func TestPayload(t *testing.T) {
 }
 
 func TestArguments(t *testing.T) {
-	for _, args := range [][]string{{"-runs", "0"}, {"recipe.yaml"}, {"-nonsense"}} {
+	for _, args := range [][]string{{"-runs", "0"}, {"recipe.yaml"}, {"-nonsense"}, {"-only", "a,e"}} {
 		if err := run(context.Background(), args, new(bytes.Buffer)); err == nil {
 			t.Errorf("%v passed", args)
 		}

@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -33,6 +34,9 @@ func main() {
 		os.Exit(1)
 	}
 }
+
+// allParts are the keys of parts.
+const allParts = "abcd"
 
 // parts of the comparison, in the order in which they run: the later ones need the tree of the first.
 var parts = []struct {
@@ -56,7 +60,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 || b.runs < 1 {
+	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
+	known := !slices.ContainsFunc(wanted, func(key string) bool { return len(key) != 1 || !strings.Contains(allParts, key) })
+	if flags.NArg() > 0 || b.runs < 1 || !known {
 		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
 	}
 	if os.Geteuid() != 0 {
@@ -72,7 +78,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	head(out)
 	for _, p := range parts {
-		if *only != "" && !strings.Contains(","+*only+",", ","+p.key+",") {
+		if len(wanted) > 0 && !slices.Contains(wanted, p.key) {
 			continue
 		}
 		all, err := p.run(b, ctx)
@@ -80,7 +86,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			return fmt.Errorf("part %s: %w", p.key, err)
 		}
 		for _, c := range all {
-			c.print(out)
+			c.write(out)
 		}
 	}
 	return nil

@@ -28,7 +28,7 @@ func head(w io.Writer) {
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|---|")
 }
 
-func (c contest) print(w io.Writer) {
+func (c contest) write(w io.Writer) {
 	wall := func(s sample) time.Duration { return s.wall }
 	peak := func(s sample) int64 { return s.peak }
 	time, memory, aim := "", "", ""
@@ -91,7 +91,7 @@ func machine(ctx context.Context, w io.Writer, b *bench) error {
 	load := float64(si.Loads[0]) / 65536
 	fmt.Fprintf(w, "%s, %d cores (%s), %.0f GiB of memory, Linux %s, %s; load when it began: %.1f.\n",
 		time.Now().UTC().Format("2006-01-02 15:04 UTC"), runtime.NumCPU(), processor(),
-		float64(si.Totalram)*float64(si.Unit)/(1<<30), unix.ByteSliceToString(u.Release[:]), filesystem(int64(fs.Type)), load)
+		float64(si.Totalram)*float64(si.Unit)/(1<<30), unix.ByteSliceToString(u.Release[:]), filesystem(fs.Type), load)
 	fmt.Fprintf(w, "%s of %s: %d packages, %.0f MB of .deb. %d runs of each, in turns.\n", b.recipe.Name, b.lock.Date.Format(time.DateOnly),
 		len(b.lock.Packages), float64(b.bytes())/1e6, b.runs)
 	var versions []string
