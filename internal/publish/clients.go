@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/smithy-go/logging"
 
 	"ingot/internal/fault"
 )
@@ -49,7 +50,8 @@ type sdk struct{ cfg aws.Config }
 // fails with fault.Denied where there are none, before anything is done.
 func Connect(ctx context.Context, t Target) (Clients, error) {
 	// The region stands in until a client is asked for; finding credentials may need one.
-	options := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient()), config.WithDefaultRegion("us-east-1")}
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient()), config.WithDefaultRegion("us-east-1"),
+		config.WithLogger(logging.Nop{})} // the SDK would print by itself
 	if t.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(t.Profile))
 	}
