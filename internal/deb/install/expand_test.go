@@ -106,3 +106,22 @@ func TestExpandChecksThePackage(t *testing.T) {
 		t.Errorf("error %v is not of kind trust", err)
 	}
 }
+
+// Unpack writes files, a conffile under its own name, and nothing else.
+func TestUnpack(t *testing.T) {
+	t.Parallel()
+	p := debtest.Pack("plain", "", map[string]string{"preinst": debtest.Script(), "conffiles": "/etc/plain\n"}, "etc/plain")
+	var o Options
+	if _, _, err := installParts(t, []debtest.Package{debtest.Base(t), p}, func(own *Options) { o = *own }); err != nil {
+		t.Fatal(err)
+	}
+	o.Root = filepath.Join(t.TempDir(), "root")
+	if err := Unpack(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"etc/plain": true, "log": false, "var/lib/dpkg/status": false} {
+		if _, err := os.Lstat(filepath.Join(o.Root, name)); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
