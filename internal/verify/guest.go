@@ -155,24 +155,28 @@ func (g *guest) run(ctx context.Context, command, input string, limit int) (out 
 	if err := s.Start(command); err != nil {
 		return "", 0, fmt.Errorf("starting a command: %w", err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- s.Wait() }()
+	done := make(chan struct{})
+	var ended error
+	go func() {
+		defer close(done)
+		ended = s.Wait()
+	}()
 	select {
-	case err = <-done:
+	case <-done:
 	case <-ctx.Done():
 		_ = s.Close()
 		g.abandon(done)
 		return buf.String(), 0, context.Cause(ctx)
 	}
 	var exit *ssh.ExitError
-	if errors.As(err, &exit) {
+	if errors.As(ended, &exit) {
 		return buf.String(), exit.ExitStatus(), nil
 	}
-	return buf.String(), 0, err
+	return buf.String(), 0, ended
 }
 
 // abandon waits for a closed session to end; a guest that hangs does not answer, and loses the connection.
-func (g *guest) abandon(done <-chan error) {
+func (g *guest) abandon(done <-chan struct{}) {
 	select {
 	case <-done:
 	case <-time.After(bannerLimit):
