@@ -128,6 +128,13 @@ func TestDebian(t *testing.T) {
 	if m := first.manifest(t); !m.PublicOK {
 		t.Error("the image failed its audit")
 	}
+	t.Run("dpkg", func(t *testing.T) {
+		root := strings.TrimSpace(first.must(t, time.Minute, "tree", "--quiet", first.recipe))
+		out := first.must(t, 5*time.Minute, "shell", "--quiet", root, "--", "sh", "-c", "dpkg --verify; dpkg --audit; dpkg --configure --pending")
+		if strings.TrimSpace(out) != "" {
+			t.Errorf("dpkg finds fault with the tree:\n%s", out)
+		}
+	})
 	t.Run("reproducible", func(t *testing.T) {
 		second := newWorld(t, sandboxtest.User(t), &first, "TZ=America/Lima", "GOMAXPROCS=1", "LC_ALL=tr_TR.UTF-8", "MALLOC_PERTURB_=7")
 		second.must(t, 15*time.Minute, "build", "--offline", second.recipe)
