@@ -35,10 +35,11 @@ Every verb can be stopped at any point and run again. Start with:
   ingot init my-image.yaml
   ingot build my-image.yaml
   ingot boot my-image.yaml`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		DisableAutoGenTag: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.begin() },
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		DisableAutoGenTag:          true,
+		SuggestionsMinimumDistance: 2,
+		PersistentPreRunE:          func(*cobra.Command, []string) error { return a.begin() },
 	}
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print progress and result as JSON, one object a line, on standard output")

@@ -16,8 +16,9 @@ import (
 
 // Distribution turns recipes into locks, and locks into bootable trees.
 type Distribution interface {
-	// Defaults fills what the recipe leaves to the distribution (disk, firmware, user).
-	Defaults(r *recipe.Recipe)
+	// Defaults fills what the recipe leaves to the distribution (disk, firmware, user). It refuses a release
+	// or an architecture that the distribution does not have.
+	Defaults(r *recipe.Recipe) error
 	// Asked is the digest of everything that Resolve's answer depends on, but for the indexes: a lock with
 	// another one is out of date.
 	Asked(r *recipe.Recipe) string

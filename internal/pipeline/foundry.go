@@ -44,7 +44,9 @@ func Distribution(r *recipe.Recipe) (distro.Distribution, error) {
 		return nil, fault.Newf(fault.Input, "%s: distro: %q is not known here", r.Path, r.Distro)
 	}
 	d := make()
-	d.Defaults(r)
+	if err := d.Defaults(r); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 

@@ -174,6 +174,18 @@ func TestTriggersWithoutEnd(t *testing.T) {
 	}
 }
 
+// A package without a single file is looked at as often as any other.
+func TestEmptyEssentialPackage(t *testing.T) {
+	t.Parallel()
+	root, _, err := installParts(t, []debtest.Package{debtest.Base(t), debtest.Pack("empty", "Essential: yes\n", nil)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list, err := os.ReadFile(filepath.Join(root, adminDir, "info/empty.list")); err != nil || strings.TrimSpace(string(list)) != "/." && len(list) > 0 {
+		t.Errorf("its list is %q (%v)", list, err)
+	}
+}
+
 func TestFailingScript(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"preinst", "postinst"} {

@@ -20,6 +20,7 @@ type pkg struct {
 	depends    []*pkg // likewise Depends
 
 	ready     chan error // yields once, when the content is expanded
+	expanded  bool       // it has yielded, and without an error
 	state     state
 	extracted bool     // unpacked before its preinst ran, for scripts to run at all
 	visiting  bool     // being configured, or configured

@@ -97,11 +97,12 @@ func (in *installer) expandAll(ctx context.Context, first []*pkg) *sync.WaitGrou
 
 // await waits until a package is expanded.
 func (p *pkg) await(ctx context.Context) error {
-	if p.members != nil {
+	if p.expanded {
 		return nil
 	}
 	select {
 	case err := <-p.ready:
+		p.expanded = err == nil
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)

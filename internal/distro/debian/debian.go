@@ -85,7 +85,10 @@ func New() *Debian {
 func (d *Debian) User(*recipe.Recipe) string { return d.facts.User }
 
 // Defaults implements distro.Distribution.
-func (d *Debian) Defaults(r *recipe.Recipe) {
+func (d *Debian) Defaults(r *recipe.Recipe) error {
+	if _, _, err := d.release(r); err != nil {
+		return err
+	}
 	if r.Disk.Table == "" {
 		r.Disk.Table = recipe.TableGPT
 	}
@@ -101,6 +104,7 @@ func (d *Debian) Defaults(r *recipe.Recipe) {
 	if len(r.Mirrors) == 0 {
 		r.Mirrors = d.facts.Mirrors
 	}
+	return nil
 }
 
 // release returns the facts of the recipe's release and architecture.
