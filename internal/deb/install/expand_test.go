@@ -77,7 +77,7 @@ func TestExpandedIsVerified(t *testing.T) {
 		if err := os.WriteFile(x.at(p), damaged, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := new(content).load(x.at(p)); err == nil {
+		if err := new(content).load(x.at(p), verify); err == nil {
 			t.Errorf("a change in byte %d of %d was not noticed", i, len(whole))
 		}
 	}
