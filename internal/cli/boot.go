@@ -35,15 +35,11 @@ until Ctrl-C, for ingot ssh. Exits with 10 when an image fails.`,
 		for _, f := range *firmware {
 			o.Firmware = append(o.Firmware, recipe.Firmware(f))
 		}
-		art, err := artifactOf(args[0], *out, set)
+		art, r, err := artifactOf(args[0], *out, set)
 		if err != nil {
 			return err
 		}
-		if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
-			r, err := one(args[0], set)
-			if err != nil {
-				return err
-			}
+		if r != nil {
 			o.Test = r.Test
 		}
 		f, err := a.foundry()
@@ -96,7 +92,7 @@ func (a *app) sshVerb() *cobra.Command {
 	set := recipeFlags(cmd)
 	out := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		art, err := artifactOf(args[0], *out, set)
+		art, _, err := artifactOf(args[0], *out, set)
 		if err != nil {
 			return err
 		}

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -69,7 +71,7 @@ func (a *app) build(cmd *cobra.Command, f *pipeline.Foundry, r *recipe.Recipe, d
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, false, fmt.Errorf("making the output folder: %w", err)
 	}
-	log, err := os.CreateTemp(dir, pipeline.LogFile+".tmp-*")
+	log, err := openLog(dir)
 	if err != nil {
 		return nil, false, fmt.Errorf("opening the build log: %w", err)
 	}
@@ -90,6 +92,34 @@ func (a *app) build(cmd *cobra.Command, f *pipeline.Foundry, r *recipe.Recipe, d
 		}
 	}
 	return art, fresh, err
+}
+
+// openLog makes a log under a name of its own, and locks it. It removes those of builds that were killed, which
+// nobody has locked any more.
+func openLog(dir string) (*os.File, error) {
+	const pattern = pipeline.LogFile + ".tmp-*"
+	old, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range old {
+		f, err := os.Open(name)
+		if err != nil {
+			continue // its build has just ended
+		}
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			os.Remove(name)
+		}
+		f.Close()
+	}
+	log, err := os.CreateTemp(dir, pattern)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(log.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(err, log.Close(), os.Remove(log.Name()))
+	}
+	return log, nil
 }
 
 func (a *app) sayBuilt(art *pipeline.Artifact, fresh bool) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ingot/internal/pipeline"
+	"ingot/internal/recipe"
 )
 
 func (a *app) cacheVerb() *cobra.Command {
@@ -56,15 +57,16 @@ func (a *app) cacheVerb() *cobra.Command {
 	return cmd
 }
 
-// artifactOf returns the folder that an argument names: a folder with an artifact, or the one in which a
-// recipe's build put its image.
-func artifactOf(arg, out string, set settings) (*pipeline.Artifact, error) {
+// artifactOf returns the artifact that an argument names: that in a folder, without a recipe, or what the build of
+// a recipe made, with the recipe as it is now.
+func artifactOf(arg, out string, set settings) (art *pipeline.Artifact, r *recipe.Recipe, err error) {
 	if info, err := os.Stat(arg); err == nil && info.IsDir() {
-		return pipeline.OpenArtifact(arg)
+		art, err = pipeline.OpenArtifact(arg)
+		return art, nil, err
 	}
-	r, err := one(arg, set)
-	if err != nil {
-		return nil, err
+	if r, err = one(arg, set); err != nil {
+		return nil, nil, err
 	}
-	return pipeline.OpenArtifact(filepath.Join(out, r.Name))
+	art, err = pipeline.OpenArtifact(filepath.Join(out, r.Name))
+	return art, r, err
 }

@@ -36,15 +36,11 @@ AWS account.`,
 	cmd.Flags().StringVar(&target.Endpoint, "endpoint", os.Getenv("INGOT_ENDPOINT"), "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
 	cmd.Flags().StringVar(&target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		art, err := artifactOf(args[0], *out, set)
+		art, r, err := artifactOf(args[0], *out, set)
 		if err != nil {
 			return err
 		}
-		if info, err := os.Stat(args[0]); err == nil && !info.IsDir() {
-			r, err := one(args[0], set)
-			if err != nil {
-				return err
-			}
+		if r != nil {
 			o.Publish = r.Publish
 		}
 		f, err := a.foundry()
