@@ -33,7 +33,7 @@ AWS account.`,
 	var target publish.Target
 	cmd.Flags().StringSliceVar(&o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
 	cmd.Flags().StringVar(&o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
-	cmd.Flags().StringVar(&target.Endpoint, "endpoint", os.Getenv("INGOT_ENDPOINT"), "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
+	cmd.Flags().StringVar(&target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
 	cmd.Flags().StringVar(&target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		art, r, err := artifactOf(args[0], *out, set)
@@ -67,6 +67,9 @@ AWS account.`,
 
 // clients connects to AWS, another endpoint, or the local region.
 func (a *app) clients(ctx context.Context, t publish.Target) (publish.Clients, error) {
+	if t.Endpoint == "" {
+		t.Endpoint = os.Getenv("INGOT_ENDPOINT") // no flag's default, since the documentation shows those
+	}
 	if t.Endpoint != "local" {
 		return publish.Connect(ctx, t)
 	}
