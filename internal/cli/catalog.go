@@ -42,7 +42,7 @@ func (a *app) catalogVerb() *cobra.Command {
 					a.result("release", r)
 					continue
 				}
-				fmt.Fprintf(a.out, "%s  %s  %-10s %3d AMIs  %s\n", r.ID, r.Date.Format("2006-01-02"), r.State, len(r.AMIs), bytesText(r.DiskSize))
+				fmt.Fprintf(a.out, "%s  %s  %-10s %9s  %s\n", r.ID, r.Date.Format("2006-01-02"), r.State, count(len(r.AMIs), "AMI"), bytesText(r.DiskSize))
 			}
 			if f.Cursor = next; next == "" {
 				return nil
@@ -62,4 +62,12 @@ func (a *app) sayRelease(r catalog.Release) error {
 		fmt.Fprintf(a.out, "  %-16s %s  %s  %s\n", x.Region, x.ImageID, x.State, x.Name)
 	}
 	return nil
+}
+
+// count says how many there are of something, as people do.
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
