@@ -73,7 +73,7 @@ func (r Relation) String() string {
 // First reports whether what meets the relation must be installed, and work, before the package is: it is needed by a
 // script that runs during the installation.
 func (r Relation) First() bool {
-	return r.Sense&(SensePreReq|SensePreTrans|SensePre|SensePost|SenseInterpreter) != 0
+	return r.Sense&(SensePreReq|SensePreTrans|SensePre|SensePost) != 0
 }
 
 // Boolean reports whether the name is an expression such as "(a or b)": a rich dependency of rpm 4.13.

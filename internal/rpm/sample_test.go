@@ -9,11 +9,18 @@ import (
 // sample returns a package file without payload whose header holds the given values: string, []string, or
 // []uint32.
 func sample(values map[Tag]any) []byte {
+	return slices.Concat(sampleLead(), sampleSignature(map[Tag]any{sigSHA1: "00"}), sampleHeader(tagHeaderImmutable, values))
+}
+
+func sampleLead() []byte {
 	lead := make([]byte, leadSize)
 	copy(lead, leadMagic+"\x03\x00\x00\x00")
-	sig := sampleHeader(tagHeaderSignatures, map[Tag]any{sigSHA1: "00"})
-	sig = append(sig, make([]byte, -len(sig)&7)...)
-	return slices.Concat(lead, sig, sampleHeader(tagHeaderImmutable, values))
+	return lead
+}
+
+func sampleSignature(values map[Tag]any) []byte {
+	sig := sampleHeader(tagHeaderSignatures, values)
+	return append(sig, make([]byte, -len(sig)&7)...)
 }
 
 func sampleHeader(region Tag, values map[Tag]any) []byte {
