@@ -1,0 +1,66 @@
+package archive
+
+import (
+	"fmt"
+	"slices"
+
+	"ingot/internal/alpm"
+	"ingot/internal/fault"
+)
+
+// Conflict says that two chosen packages cannot be installed together.
+type Conflict struct {
+	Package, With *alpm.Package
+	Declared      alpm.Depend // by Package
+}
+
+func (c *Conflict) Error() string {
+	text := fmt.Sprintf("%s conflicts with %s", c.Package, c.With)
+	if c.Declared.Name != c.With.Name || c.Declared.Op != "" {
+		text += ", which is or provides " + c.Declared.String()
+	}
+	return text
+}
+
+// settleConflicts removes those of the chosen packages that are in conflict with one that provides them, as
+// pacman does. Any other conflict is an error, and so is a dependency that is lost with a removal.
+func (w *walk) settleConflicts() ([]Removal, error) {
+	var removed []Removal
+	for _, c := range slices.Clone(w.chosen) {
+		for _, d := range c.pkg.Conflicts {
+			for _, other := range w.chosen {
+				if w.named[c.pkg.Name] == nil {
+					break // removed by now
+				}
+				if other.pkg.Name == c.pkg.Name || w.named[other.pkg.Name] == nil || !w.meets(other, d) {
+					continue
+				}
+				out, by := other, c
+				if !w.meets(c, alpm.Depend{Name: other.pkg.Name}) {
+					if !w.meets(other, alpm.Depend{Name: c.pkg.Name}) {
+						return nil, fault.New(fault.Unsatisfiable, &Conflict{c.pkg, other.pkg, d}, "leave one of the two out")
+					}
+					out, by = c, other
+				}
+				removed = append(removed, Removal{out.pkg, by.pkg})
+				delete(w.named, out.pkg.Name)
+			}
+			w.chosen = slices.DeleteFunc(w.chosen, func(c *candidate) bool { return w.named[c.pkg.Name] == nil })
+		}
+	}
+	if removed == nil {
+		return nil, nil
+	}
+	for _, c := range w.chosen {
+		for _, d := range c.pkg.Depends {
+			if !w.met(d) {
+				w.failed.note(w, &chain{pkg: c.pkg}, d)
+			}
+		}
+	}
+	if len(w.failed.Missing) > 0 {
+		w.failed.Removed = removed
+		return nil, fault.New(fault.Unsatisfiable, &w.failed, "leave one of the conflicting packages out")
+	}
+	return removed, nil
+}
