@@ -91,5 +91,5 @@ func sbom(m *Manifest, l *lock.Lock) spdxDocument {
 // purl names a package as https://github.com/package-url/purl-spec says.
 func purl(l *lock.Lock, p lock.Package) string {
 	return fmt.Sprintf("pkg:%s/%s/%s@%s?arch=%s&distro=%s-%s", l.Format, l.Distro,
-		url.PathEscape(p.Name), url.QueryEscape(p.Version), p.Arch, l.Distro, l.Release)
+		url.QueryEscape(p.Name), url.QueryEscape(p.Version), p.Arch, l.Distro, l.Release)
 }
