@@ -176,3 +176,26 @@ func TestPublicNeedsProof(t *testing.T) {
 		t.Errorf("a refused release was recorded: %v %v", list, err)
 	}
 }
+
+func TestSetAside(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "web")
+	for range 2 { // the second time there is a former tree of a killed run
+		if err := os.MkdirAll(filepath.Join(home, "root"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := setAside(home); err != nil || exists(home) {
+			t.Fatalf("still there, %v", err)
+		}
+	}
+	other := filepath.Join(filepath.Dir(home), ".website.former-1")
+	if err := os.Mkdir(other, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeAside(home); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(filepath.Dir(home))
+	if err != nil || len(left) != 1 || left[0].Name() != ".website.former-1" {
+		t.Errorf("left: %v %v", left, err)
+	}
+}

@@ -89,8 +89,8 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 		return nil, err
 	}
 	// The tree grows under another name, so that one that was cut short is never taken for a whole one.
-	if err := os.RemoveAll(home); err != nil {
-		return nil, fmt.Errorf("removing the former tree: %w", err)
+	if err := setAside(home); err != nil {
+		return nil, fmt.Errorf("setting the former tree aside: %w", err)
 	}
 	b := t.build
 	b.Root = filepath.Join(home, "unfinished")
@@ -107,6 +107,36 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 	if err := os.Rename(b.Root, t.Root); err != nil {
 		return nil, err
 	}
+	if err := removeAside(home); err != nil {
+		return nil, fmt.Errorf("removing the former tree: %w", err)
+	}
 	task.Done("%d packages", len(l.Packages))
 	return t, nil
+}
+
+// setAside moves what is at path out of the way. It is removed only when the new tree is done: ext4 makes
+// files several times slower while it has many inodes that were freed moments ago.
+func setAside(path string) error {
+	if !exists(path) {
+		return nil
+	}
+	aside, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".former-*")
+	if err != nil {
+		return err
+	}
+	return os.Rename(path, filepath.Join(aside, "tree"))
+}
+
+// removeAside removes what setAside left, also in runs that were killed.
+func removeAside(path string) error {
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".former-*"))
+	if err != nil {
+		return err
+	}
+	for _, aside := range all {
+		if err := os.RemoveAll(aside); err != nil {
+			return err
+		}
+	}
+	return nil
 }
