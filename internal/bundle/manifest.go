@@ -68,7 +68,7 @@ type Part struct {
 
 var (
 	account = regexp.MustCompile(`^[0-9]{12}$`)
-	word    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$`) // ids, device names, architectures
+	word    = regexp.MustCompile(`^[A-Za-z0-9/][A-Za-z0-9._/-]{0,127}$`) // ids, device names, architectures
 )
 
 // Account returns an AWS account id as manifests have it: 12 digits. Hyphens are left out, as people write them.
