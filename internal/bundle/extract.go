@@ -1,18 +1,15 @@
 package bundle
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/rsa"
 	"crypto/sha1"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
@@ -123,10 +120,10 @@ func decode(m *Manifest, plain io.Reader, f *os.File, task *progress.Task) error
 		return err
 	}
 	archive.left = m.Size + slack
-	if err := writeSparse(f, body, m.Size, task); err != nil {
-		return fmt.Errorf("writing the image: %w", err)
+	if err := writeSparse(f, body.image, m.Size, task); err != nil {
+		return err
 	}
-	if err := lastMember(body, archive); err != nil {
+	if err := body.end(archive); err != nil {
 		return err
 	}
 	// The decrypter has to see its padding, and the parts their digests.
@@ -156,36 +153,6 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// member finds the image in the archive: a regular file, sparse or not, of the size that the manifest says.
-func member(archive io.Reader, m *Manifest) (*tar.Reader, error) {
-	r := tar.NewReader(archive)
-	h, err := r.Next()
-	if err != nil {
-		return nil, fault.Newf(fault.Input, "reading the archive: %w", err)
-	}
-	regular := h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse
-	switch name := strings.TrimPrefix(h.Name, "./"); {
-	case !regular || !plainName(name):
-		return nil, fault.Newf(fault.Input, "the archive holds %q, of type %q, where the image should be", h.Name, h.Typeflag)
-	case h.Size != m.Size:
-		return nil, fault.Newf(fault.Input, "the archive holds an image of %d bytes, the manifest says %d", h.Size, m.Size)
-	}
-	return r, nil
-}
-
-// lastMember reads the archive to its end, where nothing but padding may be left.
-func lastMember(r *tar.Reader, archive io.Reader) error {
-	if h, err := r.Next(); err == nil {
-		return fault.Newf(fault.Input, "the archive holds %q beside the image", h.Name)
-	} else if !errors.Is(err, io.EOF) {
-		return fault.Newf(fault.Input, "reading the archive behind the image: %w", err)
-	}
-	if _, err := io.Copy(io.Discard, archive); err != nil {
-		return fault.Newf(fault.Input, "reading the archive to its end: %w", err)
-	}
-	return nil
-}
-
 var zeros [4096]byte
 
 // writeSparse writes size bytes to an empty file. Blocks of zeros become holes.
@@ -197,7 +164,7 @@ func writeSparse(f *os.File, r io.Reader, size int64, task *progress.Task) error
 	for at := int64(0); at < size; {
 		n := int(min(int64(len(buf)), size-at))
 		if _, err := io.ReadFull(r, buf[:n]); err != nil {
-			return err
+			return fault.Newf(fault.Input, "reading the image from the archive: %w", err)
 		}
 		for i := 0; i < n; {
 			from, data := i, false
