@@ -127,7 +127,11 @@ func (s *search) advance(t *task) (*task, *Failure, error) {
 		}
 		st := step{by: t.pkg, requirement: rq, rest: &task{t.pkg, i + 1, t.rest}}
 		for _, a := range rq.Any {
-			for _, c := range s.u.Candidates(a) {
+			candidates := s.u.Candidates(a)
+			if s.u.Prefer != nil && len(candidates) > 1 {
+				s.u.Prefer(t.pkg, candidates, s.met)
+			}
+			for _, c := range candidates {
 				if !slices.Contains(st.candidates, c) {
 					st.candidates = append(st.candidates, c)
 				}
@@ -168,7 +172,7 @@ func (s *search) first(group []*Package) *Package {
 func (s *search) met(rq Requirement) bool {
 	for _, r := range rq.Any {
 		for _, o := range s.u.offers[r.Name] {
-			if _, ok := s.chosen[o.pkg]; ok && s.u.meets(o.version, r) {
+			if _, ok := s.chosen[o.pkg]; ok && s.u.meets(o, r) {
 				return true
 			}
 		}
@@ -226,25 +230,25 @@ func (s *search) refuse(p *Package, r *Relations) (Refusal, bool) {
 	}
 	for _, c := range r.Conflicts {
 		for _, o := range s.u.offers[c.Name] {
-			if _, ok := s.chosen[o.pkg]; ok && o.pkg != p && s.u.meets(o.version, c) {
+			if _, ok := s.chosen[o.pkg]; ok && o.pkg != p && s.u.meets(o, c) {
 				return Refusal{Package: p, With: o.pkg, Relation: c}, true
 			}
 		}
 	}
-	if by, relation, ok := s.opposedTo(p, p.Name, p.Version); ok {
+	if by, relation, ok := s.opposedTo(p.Name, offer{pkg: p, version: p.Version}); ok {
 		return Refusal{Package: p, With: by, Relation: relation, Reverse: true}, true
 	}
 	for _, c := range p.Provides {
-		if by, relation, ok := s.opposedTo(p, c.Name, c.Version); ok {
+		if by, relation, ok := s.opposedTo(c.Name, c.offer(p)); ok {
 			return Refusal{Package: p, With: by, Relation: relation, Reverse: true}, true
 		}
 	}
 	return Refusal{}, false
 }
 
-func (s *search) opposedTo(p *Package, name, version string) (*Package, Relation, bool) {
+func (s *search) opposedTo(name string, what offer) (*Package, Relation, bool) {
 	for _, o := range s.opposed[name] {
-		if o.by != p && s.u.meets(version, o.relation) {
+		if o.by != what.pkg && s.u.meets(what, o.relation) {
 			return o.by, o.relation, true
 		}
 	}

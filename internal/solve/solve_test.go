@@ -40,7 +40,7 @@ func world(t testing.TB, text string) (*Universe, map[string]*Package) {
 				r.Conflicts = append(r.Conflicts, relation(w))
 			case mode == "=":
 				rel := relation(w)
-				p.Provides = append(p.Provides, Capability{rel.Name, rel.Version})
+				p.Provides = append(p.Provides, Capability{Name: rel.Name, Version: rel.Version, Op: rel.Op})
 			default:
 				rq := Requirement{Strength: map[string]Strength{">": Need, ">>": NeedFirst, "~": Want}[mode]}
 				for _, a := range strings.Split(w, "|") {

@@ -14,6 +14,7 @@ package solve
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Relation names a package or a capability, and the versions of it that are meant.
@@ -31,8 +32,10 @@ func (r Relation) String() string {
 }
 
 // Capability is a name that a package stands for besides its own; Version may be empty, and then only
-// relations that name no version are met by it.
-type Capability struct{ Name, Version string }
+// relations that name no version are met by it (but see Universe.Loose). Op is "=" or empty where it is that
+// version; with another one (see Relation) the package stands for a range of versions, which meets a relation when
+// they overlap.
+type Capability struct{ Name, Version, Op string }
 
 // Package is one version of a package. Of several packages of one name, at most one is chosen.
 type Package struct {
@@ -69,6 +72,12 @@ type Relations struct {
 
 // Universe is the set of packages to choose from.
 type Universe struct {
+	// Loose says that a capability without a version meets relations to every version of it.
+	Loose bool
+	// Prefer, where it is set, sorts the packages that meet a requirement of by, the preferred one first. met
+	// reports whether what is chosen so far meets another requirement.
+	Prefer func(by *Package, candidates []*Package, met func(Requirement) bool)
+
 	compare   func(a, b string) int
 	relations func(*Package) (Relations, error)
 
@@ -79,6 +88,7 @@ type Universe struct {
 type offer struct {
 	pkg     *Package
 	version string
+	op      string // "" for exactly the version
 }
 
 // NewUniverse returns an empty universe. compare orders two versions, negative when a is older. relations
@@ -93,17 +103,24 @@ func NewUniverse(compare func(a, b string) int, relations func(*Package) (Relati
 
 // Add puts a package into the universe.
 func (u *Universe) Add(p *Package) {
-	u.offers[p.Name] = append(u.offers[p.Name], offer{p, p.Version})
+	u.offers[p.Name] = append(u.offers[p.Name], offer{pkg: p, version: p.Version})
 	for _, c := range p.Provides {
-		u.offers[c.Name] = append(u.offers[c.Name], offer{p, c.Version})
+		u.offers[c.Name] = append(u.offers[c.Name], c.offer(p))
 	}
+}
+
+func (c Capability) offer(p *Package) offer {
+	if c.Op == "=" {
+		c.Op = ""
+	}
+	return offer{p, c.Version, c.Op}
 }
 
 // Candidates returns the packages that meet a relation, the preferred one first.
 func (u *Universe) Candidates(r Relation) []*Package {
 	var all []*Package
 	for _, o := range u.offers[r.Name] {
-		if u.meets(o.version, r) && !slices.Contains(all, o.pkg) {
+		if u.meets(o, r) && !slices.Contains(all, o.pkg) {
 			all = append(all, o.pkg)
 		}
 	}
@@ -121,29 +138,24 @@ func (u *Universe) Candidates(r Relation) []*Package {
 	return all
 }
 
-// meets reports whether an offer of a version meets a relation to its name.
-func (u *Universe) meets(version string, r Relation) bool {
-	if r.Op == "" {
+// meets reports whether an offer meets a relation to its name.
+func (u *Universe) meets(o offer, r Relation) bool {
+	switch {
+	case r.Op == "":
 		return true
+	case o.version == "":
+		return u.Loose
 	}
-	if version == "" {
-		return false
+	c := u.compare(o.version, r.Version)
+	if o.op == "" {
+		return c == 0 && allows(r.Op, '=') || c < 0 && allows(r.Op, '<') || c > 0 && allows(r.Op, '>')
 	}
-	c := u.compare(version, r.Version)
-	switch r.Op {
-	case "<":
-		return c < 0
-	case "<=":
-		return c <= 0
-	case "=":
-		return c == 0
-	case ">=":
-		return c >= 0
-	case ">":
-		return c > 0
-	}
-	return false
+	return c < 0 && (allows(o.op, '>') || allows(r.Op, '<')) || c > 0 && (allows(o.op, '<') || allows(r.Op, '>')) ||
+		c == 0 && (allows(o.op, '=') && allows(r.Op, '=') || allows(o.op, '<') && allows(r.Op, '<') || allows(o.op, '>') && allows(r.Op, '>'))
 }
+
+// allows reports whether a comparison is true of what is less ('<'), equal or greater.
+func allows(op string, c byte) bool { return strings.IndexByte(op, c) >= 0 }
 
 // relationsOf returns what a package says, and remembers it.
 func (u *Universe) relationsOf(p *Package) (*Relations, error) {
