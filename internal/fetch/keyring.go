@@ -82,6 +82,12 @@ func (k *Keyring) add(e *openpgp.Entity) {
 			}
 		}
 	}
+	for name, identity := range e.Identities {
+		if other := old.Identities[name]; other != nil {
+			identity.Signatures = append(identity.Signatures, other.Signatures...)
+			identity.Revocations = append(identity.Revocations, other.Revocations...)
+		}
+	}
 	k.keys[i] = e
 }
 

@@ -53,7 +53,7 @@ func (k *Keyring) VerifyClearsigned(data []byte, now time.Time) (plain []byte, s
 	if err != nil {
 		return nil, nil, fault.Newf(fault.Trust, "its signature is damaged: %w", err)
 	}
-	sigs, err = k.verify(bytes.NewReader(block.Bytes), raw, now)
+	sigs, err = k.verify(bytes.NewReader(block.Bytes), raw, always(now))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -63,6 +63,15 @@ func (k *Keyring) VerifyClearsigned(data []byte, now time.Time) (plain []byte, s
 // VerifyDetached verifies data, read once to its end, against a detached signature file, binary or armored.
 // What counts, and what the error says, is as for VerifyClearsigned.
 func (k *Keyring) VerifyDetached(data io.Reader, sig []byte, now time.Time) ([]Signature, error) {
+	return k.verifyDetached(data, sig, always(now))
+}
+
+// clock says at which time a signature is judged.
+type clock func(*packet.Signature) time.Time
+
+func always(now time.Time) clock { return func(*packet.Signature) time.Time { return now } }
+
+func (k *Keyring) verifyDetached(data io.Reader, sig []byte, when clock) ([]Signature, error) {
 	if len(sig) > maxSignatureBytes {
 		return nil, fault.Newf(fault.Trust, "the signature is larger than %d bytes", maxSignatureBytes)
 	}
@@ -75,7 +84,7 @@ func (k *Keyring) VerifyDetached(data io.Reader, sig []byte, now time.Time) ([]S
 			return nil, fault.Newf(fault.Trust, "the signature is damaged: %w", err)
 		}
 	}
-	return k.verify(data, sig, now)
+	return k.verify(data, sig, when)
 }
 
 // check is one signature packet on its way to a verdict.
@@ -87,7 +96,7 @@ type check struct {
 	good   Signature
 }
 
-func (k *Keyring) verify(data io.Reader, raw []byte, now time.Time) ([]Signature, error) {
+func (k *Keyring) verify(data io.Reader, raw []byte, when clock) ([]Signature, error) {
 	checks, err := k.parse(raw)
 	if err != nil {
 		return nil, fault.Newf(fault.Trust, "its signature is damaged: %w", err)
@@ -104,7 +113,7 @@ func (k *Keyring) verify(data io.Reader, raw []byte, now time.Time) ([]Signature
 		r, w := io.Pipe()
 		writers, pipes = append(writers, w), append(pipes, w)
 		go func() {
-			k.judge(c, r, now)
+			k.judge(c, r, when(c.sig))
 			_, _ = io.Copy(io.Discard, r) // of an early verdict, so that the others get all data
 			done <- struct{}{}
 		}()
