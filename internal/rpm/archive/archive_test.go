@@ -206,7 +206,7 @@ func TestSignedRepomd(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_, _, err = Resolve(context.Background(), c, Request{Arch: "x86_64", Include: []string{"x"}, Now: time.Date(2017, 7, 10, 0, 0, 0, 0, time.UTC),
+		_, _, err = Resolve(context.Background(), c, Request{Arch: "x86_64", Include: []string{"x"}, Now: time.Date(2018, 1, 1, 0, 0, 0, 0, time.UTC),
 			Repositories: []Repository{{Name: "test", Mirrors: []string{"file://" + dir}, Keys: keys}}}, nil)
 		return err
 	}
