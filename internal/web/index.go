@@ -95,6 +95,6 @@ func card(r catalog.Release) g.Node {
 				h.Li(g.Text(size(r.DiskSize)+" disk, "+stored(r)+" stored")),
 			),
 		),
-		amiList(r.AMIs),
+		amiList(r),
 	)
 }

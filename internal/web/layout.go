@@ -94,18 +94,19 @@ func badge(state string) g.Node {
 	return h.Span(h.Class("badge "+state), g.Text(state))
 }
 
-// amiList lists AMIs, each with a button to copy its id that the script brings to light.
-func amiList(amis []catalog.AMI) g.Node {
-	if len(amis) == 0 {
+// amiList lists a release's AMIs, each with a button to copy its id that the script brings to light, and
+// with its state where that is not the release's.
+func amiList(r catalog.Release) g.Node {
+	if len(r.AMIs) == 0 {
 		return h.P(h.Class("quiet"), g.Text("There is no AMI of it yet."))
 	}
-	return h.Ul(h.Class("amis"), g.Map(amis, func(a catalog.AMI) g.Node {
+	return h.Ul(h.Class("amis"), g.Map(r.AMIs, func(a catalog.AMI) g.Node {
 		return h.Li(
 			h.Span(h.Class("region"), g.Text(a.Region)),
 			h.Code(h.Class("id"), g.Text(a.ImageID)),
 			h.Button(h.Type("button"), h.Class("copy"), h.Data("copy", a.ImageID), h.Aria("label", "Copy "+a.ImageID+" of "+a.Region),
 				g.Attr("hidden"), g.Text("Copy")),
-			badge(a.State),
+			g.If(a.State != r.State, badge(a.State)),
 		)
 	}))
 }

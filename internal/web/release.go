@@ -25,7 +25,7 @@ func (s *server) release(w http.ResponseWriter, r *http.Request) {
 		h.H1(g.Text(release.Name), h.Span(h.Class("arch"), g.Text(release.Arch)), badge(release.State)),
 		g.If(release.Description != "", h.P(h.Class("lead"), g.Text(release.Description))),
 		facts(release),
-		section("amis", "AMIs", amiList(release.AMIs)),
+		section("amis", "AMIs", amiList(release)),
 		verdicts(release.Verdict),
 		timings(release.Timings),
 		packages(release, r.URL.Query().Get("q")),
