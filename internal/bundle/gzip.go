@@ -15,9 +15,13 @@ import (
 const (
 	chunkSize = 256 << 10 // of input that one worker compresses at a time
 	window    = 32 << 10  // how far back DEFLATE looks (RFC 1951)
+
+	// level is the encoder's own scale. Beside `gzip -9`, 8 takes a fifth of the time on a core for 0.3 to 3% more
+	// bytes on programs and documents; 9 takes two thirds of it for 1.7% more bytes instead of 2%.
+	level = 8
 )
 
-// gzipWriter compresses on several cores into one gzip member, with the header that `gzip -9` writes from a pipe.
+// gzipWriter compresses on several cores into one gzip member, with the header that `gzip -9` writes to a pipe.
 //
 // The input is cut into chunks of a fixed size. Each is compressed alone, with the 32 KiB before it as its
 // dictionary, and ends on a byte boundary with an empty stored block; one after the other they are one DEFLATE
@@ -94,7 +98,7 @@ func (c *chunk) compress() (err error) {
 	c.out.Reset()
 	dict := c.in[window-c.dict : window]
 	if c.z == nil {
-		if c.z, err = flate.NewWriterDict(&c.out, flate.BestCompression, dict); err != nil {
+		if c.z, err = flate.NewWriterDict(&c.out, level, dict); err != nil {
 			return err
 		}
 	} else {

@@ -28,7 +28,7 @@ func member(archive io.Reader, m *Manifest) (*opened, error) {
 		return nil, fault.Newf(fault.Input, "reading the archive: %w", err)
 	}
 	o := &opened{}
-	h := &tar.Header{}
+	var h *tar.Header
 	if first[156] == tar.TypeGNUSparse && string(first[257:265]) == "ustar  \x00" {
 		extents, size, err := readExtents(first, archive)
 		if err != nil {
