@@ -5,11 +5,15 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
 	"ingot/internal/fault"
 )
@@ -47,17 +51,55 @@ func ReadKeys(armoredOrBinary ...[]byte) (*Keyring, error) {
 func readKeys(data []byte) (openpgp.EntityList, error) {
 	begin := []byte("-----BEGIN PGP PUBLIC KEY BLOCK-----")
 	if !bytes.Contains(data, begin) {
-		return openpgp.ReadKeyRing(bytes.NewReader(data))
+		return readBinaryKeys(bytes.NewReader(data))
 	}
 	var all openpgp.EntityList
+	var skipped error // as ReadKeyRing skips binary certificates that it cannot read
 	for _, block := range bytes.Split(data, begin)[1:] {
-		keys, err := openpgp.ReadArmoredKeyRing(bytes.NewReader(append(bytes.Clone(begin), block...)))
+		plain, err := armor.Decode(bytes.NewReader(append(bytes.Clone(begin), block...)))
 		if err != nil {
+			return nil, err
+		}
+		keys, err := readBinaryKeys(plain.Body)
+		var malformed pgperrors.StructuralError
+		var unsupported pgperrors.UnsupportedError
+		switch {
+		case errors.As(err, &malformed), errors.As(err, &unsupported):
+			skipped = err
+		case err != nil:
 			return nil, err
 		}
 		all = append(all, keys...)
 	}
+	if all == nil {
+		return nil, skipped
+	}
 	return all, nil
+}
+
+// readBinaryKeys leaves certifications (of photographs, as old keys have them) out that stand behind a subkey,
+// where they mean nothing: for the sake of one of them, ReadKeyRing would skip the whole certificate.
+func readBinaryKeys(r io.Reader) (openpgp.EntityList, error) {
+	const signature, subkey = 2, 14 // packet types
+	var kept bytes.Buffer
+	packets := packet.NewOpaqueReader(r)
+	for last := uint8(0); ; {
+		p, err := packets.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		if p.Tag != signature {
+			last = p.Tag
+		} else if last == subkey && len(p.Contents) > 1 && p.Contents[0] >= 4 && p.Contents[1]&^3 == byte(packet.SigTypeGenericCert) {
+			continue
+		}
+		if err := p.Serialize(&kept); err != nil {
+			return nil, err
+		}
+	}
+	return openpgp.ReadKeyRing(&kept)
 }
 
 // add puts a certificate into the ring. Of two copies the one with the newer self-signature counts, as it

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"crypto"
 	"errors"
 	"fmt"
 	"io"
@@ -50,12 +51,7 @@ func NewWeb(k *Keyring, masters, revoked []string) (*Web, error) {
 func (w *Web) VerifyDetached(data io.Reader, sig []byte, now time.Time) ([]Signature, error) {
 	when := always(now)
 	if w.AtSigning {
-		when = func(s *packet.Signature) time.Time {
-			if s.CreationTime.After(now) {
-				return now // to be refused as one from the future
-			}
-			return s.CreationTime
-		}
+		when = func(s *packet.Signature) time.Time { return w.signing(*s.IssuerKeyId, s.CreationTime, now) }
 	}
 	all, err := w.keys.verifyDetached(data, sig, when)
 	if err != nil {
@@ -66,7 +62,7 @@ func (w *Web) VerifyDetached(data io.Reader, sig []byte, now time.Time) ([]Signa
 	for _, s := range all {
 		at := now
 		if w.AtSigning {
-			at = s.Time
+			at = w.signing(w.key(s).PrimaryKey.KeyId, s.Time, now)
 		}
 		if err := w.valid(s, now, at); err != nil {
 			why = append(why, fmt.Sprintf("signature by %s: %v", s.Fingerprint, err))
@@ -81,11 +77,25 @@ func (w *Web) VerifyDetached(data io.Reader, sig []byte, now time.Time) ([]Signa
 	return good, nil
 }
 
+// signing returns the time to judge a signature at that claims to be of a time: that one, or if the key was
+// renewed since, the time of its newest self-signature, as the earlier ones are not kept.
+func (w *Web) signing(key uint64, claimed, now time.Time) time.Time {
+	at := claimed
+	for _, k := range w.keys.keys.KeysById(key) {
+		if renewed := updated(k.Entity); renewed.After(at) {
+			at = renewed
+		}
+	}
+	if at.After(now) {
+		return now // to be refused as one from the future
+	}
+	return at
+}
+
 // valid says why the key of a signature does not count, nil if it does. Revocations count from the present
 // time, expiry at the time at.
 func (w *Web) valid(s Signature, now, at time.Time) error {
-	i := slices.IndexFunc(w.keys.keys, func(e *openpgp.Entity) bool { return fingerprintOf(e) == s.Fingerprint })
-	key := w.keys.keys[i]
+	key := w.key(s)
 	if err := w.alive(key, now, at); err != nil {
 		return err
 	}
@@ -99,7 +109,7 @@ func (w *Web) valid(s Signature, now, at time.Time) error {
 	}
 	most := 0
 	for _, id := range key.Identities {
-		if id.SelfSignature != nil && !id.Revoked(now) && !id.SelfSignature.SigExpired(at) {
+		if id.SelfSignature != nil && !id.Revoked(now) && !expired(id.SelfSignature, at) {
 			most = max(most, w.certifications(key, id, now, at))
 		}
 	}
@@ -107,6 +117,11 @@ func (w *Web) valid(s Signature, now, at time.Time) error {
 		return fmt.Errorf("the key is certified by %d of the %d trusted masters, %d are needed", most, len(w.masters.keys), w.Needed)
 	}
 	return nil
+}
+
+// key returns the certificate of a signature that was verified against the ring.
+func (w *Web) key(s Signature) *openpgp.Entity {
+	return w.keys.keys[slices.IndexFunc(w.keys.keys, func(e *openpgp.Entity) bool { return fingerprintOf(e) == s.Fingerprint })]
 }
 
 // alive says why a key is of no use, nil if it is of some.
@@ -134,7 +149,7 @@ func (w *Web) certifications(key *openpgp.Entity, id *openpgp.Identity, now, at 
 		}
 		var last *packet.Signature
 		for _, s := range id.Signatures {
-			if !s.CheckKeyIdOrFingerprint(master.PrimaryKey) || s.CreationTime.After(now) || !slices.Contains(strong, s.Hash) ||
+			if !s.CheckKeyIdOrFingerprint(master.PrimaryKey) || s.CreationTime.After(now) || !certifies(s) ||
 				last != nil && (s.CreationTime.Before(last.CreationTime) || s.CreationTime.Equal(last.CreationTime) && !revokes(s)) {
 				continue
 			}
@@ -142,11 +157,29 @@ func (w *Web) certifications(key *openpgp.Entity, id *openpgp.Identity, now, at 
 				last = s
 			}
 		}
-		if last != nil && !revokes(last) && !last.SigExpired(at) {
+		if last != nil && !revokes(last) && !expired(last, at) {
 			n++
 		}
 	}
 	return n
+}
+
+// sha1Until is the day up to which GnuPG counts certifications over SHA-1 (since 2.2.18, when collisions had
+// become cheap). Keys of old packagers have no others.
+var sha1Until = time.Date(2019, 1, 19, 0, 0, 0, 0, time.UTC)
+
+// certifies reports whether the hash of a certification may count.
+func certifies(s *packet.Signature) bool {
+	return slices.Contains(strong, s.Hash) || s.Hash == crypto.SHA1 && s.CreationTime.Before(sha1Until)
+}
+
+// expired reports whether a signature's time is over. It may be younger than what it is to vouch for: keys are
+// renewed, and certified after their first use.
+func expired(s *packet.Signature, at time.Time) bool {
+	if at.Before(s.CreationTime) {
+		at = s.CreationTime
+	}
+	return s.SigExpired(at)
 }
 
 func revokes(s *packet.Signature) bool { return s.SigType == packet.SigTypeCertificationRevocation }
