@@ -1,7 +1,10 @@
 package rpm
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ingot/internal/fault"
 )
 
 const spec = `
@@ -144,5 +149,69 @@ trigger /bin/sh "echo one" on third, 10000
 trigger /bin/bash "echo two" on fourth, 40000`), "\n")
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+// TestChangedContent changes a file's content behind the back of the header, which has its digest.
+func TestChangedContent(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("rpmbuild"); err != nil {
+		t.Skip("rpmbuild is not installed:", err)
+	}
+	top := t.TempDir()
+	file := filepath.Join(top, "built.spec")
+	if err := os.WriteFile(file, fmt.Appendf(nil, spec), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("rpmbuild", "-bb", "--quiet", "--define", "_topdir "+top, "--define", "_binary_payload w.ufdio", file).CombinedOutput(); err != nil {
+		t.Fatalf("rpmbuild: %v\n%s", err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(top, "RPMS", "noarch", "built-1.0~rc1-2.noarch.rpm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name, old, new, says string
+		kind                 fault.Kind
+	}{
+		{"nothing", "content", "content", "", fault.Bug},
+		{"content", "content", "CONTENT", "digest", fault.Trust},
+		{"link", "../bin/a", "../bin/b", "links to", fault.Trust},
+		{"name", "./etc/empty2", "./etc/../tmp", "does not know", fault.Input},
+		{"twice", "./etc/empty2", "./etc/empty1", "twice", fault.Input},
+		{"end", "TRAILER!!!", "./trailer!", "does not know", fault.Input},
+	} {
+		in := bytes.NewReader(data)
+		p, err := Read(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := len(data) - in.Len()
+		i := bytes.LastIndex(data[at:], []byte(tc.old))
+		if i < 0 {
+			t.Fatalf("%s: the payload has no %q", tc.name, tc.old)
+		}
+		changed := bytes.Clone(data[at:])
+		copy(changed[i:], tc.new)
+		err = drain(p, bytes.NewReader(changed))
+		if tc.says == "" && err != nil || tc.says != "" && (fault.KindOf(err) != tc.kind || !strings.Contains(fmt.Sprint(err), tc.says)) {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+	}
+}
+
+// drain reads a payload to its end, contents included.
+func drain(p *Package, r io.Reader) error {
+	pl, err := p.Payload(r)
+	if err != nil {
+		return err
+	}
+	defer pl.Close()
+	for {
+		if _, err := pl.Next(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
 }

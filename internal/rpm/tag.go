@@ -29,7 +29,6 @@ const (
 	TagVersion           Tag = 1001
 	TagRelease           Tag = 1002
 	TagEpoch             Tag = 1003
-	TagSummary           Tag = 1004
 	TagBuildTime         Tag = 1006
 	TagSize              Tag = 1009
 	TagLicense           Tag = 1014
@@ -103,9 +102,6 @@ const (
 	TagRecommendName     Tag = 5046
 	TagRecommendVersion  Tag = 5047
 	TagRecommendFlags    Tag = 5048
-	TagFileTriggers      Tag = 5069 // names; rpm 4.13 and later
-	TagTransFileTriggers Tag = 5079 // names; rpm 4.13 and later
 	TagPayloadDigest     Tag = 5092 // of the compressed payload, hexadecimal
 	TagPayloadDigestAlgo Tag = 5093
-	TagModularityLabel   Tag = 5096
 )

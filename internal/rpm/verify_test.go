@@ -128,6 +128,22 @@ func TestVerifyRefuses(t *testing.T) {
 		return data
 	}
 	license := header + bytes.Index(whole[header:], []byte("zlib and Boost"))
+	// forge changes a byte and makes the digests fit, which need no key.
+	forge := func(at int) []byte {
+		data := change(at)
+		signed := header - len(headerMagic)
+		d := decoder{h: p.Signature}
+		md5, err := p.Signature.Bytes(sigMD5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := crypto.SHA1.New()
+		sum.Write(data[signed:payload])
+		data = bytes.Replace(data, []byte(d.string(sigSHA1)), fmt.Appendf(nil, "%x", sum.Sum(nil)), 1)
+		sum = crypto.MD5.New()
+		sum.Write(data[signed:])
+		return bytes.Replace(data, md5, sum.Sum(nil), 1)
+	}
 	keys := allKeys(t)
 	for _, tc := range []struct {
 		name  string
@@ -138,6 +154,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"payload changed", change(payload + 1000), keys, []string{"zlib-1.2.3-29.el6.x86_64", "MD5"}},
 		{"payload cut off", whole[:len(whole)-1], keys, []string{"zlib-1.2.3-29.el6.x86_64", "MD5"}},
 		{"header changed", change(license), keys, []string{"zlib-1.2.3-29.el6.x86_64", "SHA-1"}},
+		{"header forged", forge(license), keys, []string{"zlib-1.2.3-29.el6.x86_64", "0946FCA2C105B9DE", "does not fit"}},
+		{"payload forged", forge(payload + 1000), keys, []string{"zlib-1.2.3-29.el6.x86_64", "0946FCA2C105B9DE", "does not fit"}},
 		{"unknown key", whole, keyring(t, "RPM-GPG-KEY-EPEL-6"), []string{"zlib-1.2.3-29.el6.x86_64", "0946FCA2C105B9DE", "not among the trusted"}},
 		{"no keys", whole, nil, []string{"zlib-1.2.3-29.el6.x86_64", "not among the trusted"}},
 	} {
