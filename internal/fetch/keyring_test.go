@@ -298,3 +298,27 @@ func FuzzReadKeys(f *testing.F) {
 	f.Add(export(f, true, a))
 	f.Fuzz(func(t *testing.T, data []byte) { _, _ = ReadKeys(data) })
 }
+
+// TestStrayCertification reads a certificate at whose end, behind a subkey, there is a certification, and
+// one that is broken beside a good one.
+func TestStrayCertification(t *testing.T) {
+	t.Parallel()
+	key, other := newKey(t, "a", 0), newKey(t, "b", 0)
+	certify(t, key, born, other)
+	certifications := key.PrimaryIdentity().Signatures
+	var stray bytes.Buffer
+	if err := certifications[len(certifications)-1].Serialize(&stray); err != nil {
+		t.Fatal(err)
+	}
+	k, err := ReadKeys(append(export(t, false, key), stray.Bytes()...))
+	if err != nil || len(k.keys) != 1 || len(k.keys[0].Subkeys) != 1 {
+		t.Fatalf("%v, %v", k, err)
+	}
+	broken := newKey(t, "c", 0)
+	broken.Subkeys = nil
+	broken.Identities = map[string]*openpgp.Identity{}
+	k, err = ReadKeys(bytes.Join([][]byte{export(t, true, broken), export(t, true, key)}, []byte("\n")))
+	if err != nil || len(k.keys) != 1 || fingerprint(k.keys[0]) != fingerprint(key) {
+		t.Errorf("%v, %v", k, err)
+	}
+}
