@@ -55,7 +55,7 @@ func NewReader(r io.ReadSeeker) (*Reader, error) {
 		}
 	}
 	if err != nil {
-		p.Close()
+		_ = p.Close() // err says more
 		return nil, fault.New(fault.Input, fmt.Errorf("reading the package file: %w", err), "")
 	}
 	return p, nil
@@ -63,7 +63,7 @@ func NewReader(r io.ReadSeeker) (*Reader, error) {
 
 // open starts at the beginning of the file.
 func (p *Reader) open(r io.ReadSeeker) error {
-	p.Close()
+	_ = p.Close() // of an earlier pass; a decoder has nothing to lose
 	_, err := r.Seek(0, io.SeekStart)
 	if err == nil {
 		p.plain, err = compress.Reader(r, maxContent)
