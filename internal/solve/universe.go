@@ -1,5 +1,5 @@
 // Package solve decides which packages to install so that what is asked for works: dependencies met,
-// conflicts avoided. It knows no package format; internal/deb, internal/alpm and internal/rpm describe their
+// conflicts avoided. It knows no package format; internal/deb and internal/rpm describe their
 // packages to it.
 //
 // Package managers do not look for the smallest answer, they prefer: the first alternative of a dependency,
