@@ -13,6 +13,9 @@ import (
 	"ingot/internal/progress"
 )
 
+// hidden is a depth that is shown only to those who ask for every task.
+const hidden = 3
+
 // lines renders progress for pipes and logs: one line when a task of the top two levels ends, and every
 // line meant for a person. verbose adds the beginnings, the deeper tasks and what the distribution's
 // programs print.
@@ -27,8 +30,10 @@ func lines(w io.Writer, verbose bool) progress.Sink {
 		switch e.Kind {
 		case progress.Begin:
 			t = open{begun: e.Time}
-			if e.Parent != 0 {
-				t.depth = tasks[e.Parent].depth + 1
+			if parent, ok := tasks[e.Parent]; ok {
+				t.depth = parent.depth + 1
+			} else if e.Parent != 0 {
+				t.depth = hidden // what it was part of is over: nobody waits for it
 			}
 			tasks[e.Task] = t
 			if verbose || t.depth == 0 {
@@ -112,6 +117,8 @@ func bars(w io.Writer, verbose bool) (progress.Sink, func()) {
 			t = &open{begun: e.Time}
 			if parent := tasks[e.Parent]; parent != nil {
 				t.depth = parent.depth + 1
+			} else if e.Parent != 0 {
+				t.depth = hidden
 			}
 			tasks[e.Task] = t
 			if t.depth < 3 {

@@ -25,6 +25,7 @@ const (
 func (in *installer) prepareAll(ctx context.Context, what string, pkgs []*pkg) (err error) {
 	task := in.Task.Begin("unpacking "+what, int64(len(pkgs)), progress.Items)
 	defer func() { task.End(err) }()
+	in.stage.Store(task)
 	for _, p := range pkgs {
 		if err := in.prepare(ctx, p); err != nil {
 			return err
@@ -93,6 +94,7 @@ func (in *installer) preinst(ctx context.Context, p *pkg) (err error) {
 func (in *installer) configureAll(ctx context.Context, what string, pkgs []*pkg) (err error) {
 	task := in.Task.Begin("configuring "+what, int64(len(pkgs)), progress.Items)
 	defer func() { task.End(err) }()
+	in.stage.Store(task)
 	for _, p := range pkgs {
 		if err := in.configure(ctx, p); err != nil {
 			return err

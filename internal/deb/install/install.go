@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -85,7 +86,8 @@ type installer struct {
 	triggers triggers
 	queue    []*pkg // with pending triggers, in the order in which they got their first
 	others   *errgroup.Group
-	slots    chan struct{} // one for each script that may run beside the others
+	slots    chan struct{}                 // one for each script that may run beside the others
+	stage    atomic.Pointer[progress.Task] // of which scripts are part; nil before the first
 }
 
 // install brings the tree up in the order that bootstrapping needs: what scripts run on first, then all

@@ -56,7 +56,8 @@ func (in *installer) script(ctx context.Context, p *pkg, name, path string, args
 
 // run runs a maintainer script, and nothing else.
 func (in *installer) run(ctx context.Context, p *pkg, name, path string, args []string) error {
-	out := &output{task: in.Task}
+	task := in.stage.Load().Begin(p.Name+" "+name, 0, progress.Items)
+	out := &output{task: task}
 	err := in.box.Run(ctx, sandbox.Command{
 		Args: append([]string{"/" + adminDir + "/" + path}, args...),
 		Env: append(in.env[:len(in.env):len(in.env)],
@@ -66,6 +67,7 @@ func (in *installer) run(ctx context.Context, p *pkg, name, path string, args []
 		Timeout: scriptTimeout,
 	})
 	out.end()
+	task.End(err)
 	if err != nil {
 		return scriptError(p, name, args, out.last, err)
 	}
