@@ -13,6 +13,7 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/disk/ext4"
+	"ingot/internal/distro"
 	"ingot/internal/fault"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
@@ -53,7 +54,7 @@ func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o Loc
 		return nil, false, err
 	}
 	defer t.Release()
-	m, err := f.assemble(ctx, r, l, t, filepath.Join(dir, diskFile))
+	m, err := f.assemble(ctx, d, t, filepath.Join(dir, diskFile))
 	if err != nil {
 		return nil, false, err
 	}
@@ -83,15 +84,16 @@ func clearArtifact(dir string) error {
 	if err != nil {
 		return err
 	}
-	ours := []string{diskFile, diskFile + ".tmp", mapFile, lockFile, manifestFile, sbomFile, auditFile, stateFile, bootFolder, qcow2File, ".lock"}
+	// The state goes first: whatever happens from here on, the folder is not taken for a finished artifact.
+	results := []string{stateFile, manifestFile, mapFile, lockFile, sbomFile, auditFile, bootFolder, qcow2File}
+	ours := append([]string{diskFile, diskFile + ".tmp", ".lock"}, results...)
 	for _, e := range entries {
 		if !slices.Contains(ours, e.Name()) && !strings.HasPrefix(e.Name(), LogFile) {
 			return fault.New(fault.Exists, fmt.Errorf("the output folder %s holds %s, which is no part of an artifact", dir, e.Name()),
 				"choose an empty folder with --output")
 		}
 	}
-	// The state goes first: whatever happens from here on, the folder is not taken for a finished artifact.
-	for _, name := range []string{stateFile, manifestFile, mapFile, lockFile, sbomFile, auditFile, bootFolder, qcow2File} {
+	for _, name := range results {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("removing the former artifact: %w", err)
 		}
@@ -100,11 +102,8 @@ func clearArtifact(dir string) error {
 }
 
 // assemble lays the tree out as a disk.
-func (f *Foundry) assemble(ctx context.Context, r *recipe.Recipe, l *lock.Lock, t *Tree, path string) (m *disk.Map, err error) {
-	d, err := Distribution(r)
-	if err != nil {
-		return nil, err
-	}
+func (f *Foundry) assemble(ctx context.Context, d distro.Distribution, t *Tree, path string) (m *disk.Map, err error) {
+	r, l := t.build.Recipe, t.build.Lock
 	task := f.Progress.Begin("disk", 0, progress.Items)
 	defer func() { task.End(err) }()
 	b := t.build
