@@ -34,7 +34,6 @@ const (
 type archive struct {
 	control, data *io.SectionReader
 	dataOffset    int64 // where data's bytes start in the file
-	dataEnd       int64 // where the next member starts
 }
 
 // openArchive finds the members of a package of size bytes.
@@ -64,7 +63,7 @@ func openArchive(r io.ReaderAt, size int64) (*archive, error) {
 		case base == "control" && a.control == nil:
 			a.control = body
 		case base == "data" && a.control != nil:
-			a.data, a.dataOffset, a.dataEnd = body, off, off+length+length&1
+			a.data, a.dataOffset = body, off
 		default:
 			return nil, fault.Newf(fault.Input, "member %q is unknown or out of order", name)
 		}

@@ -5,28 +5,24 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"ingot/internal/compress"
 	"ingot/internal/deb"
+	"ingot/internal/expand"
 	"ingot/internal/fault"
 	"ingot/internal/lock"
 	"ingot/internal/tree"
 )
 
-// sumMember ends an expanded package: the SHA-256, in hexadecimal, of all bytes before its header.
-const sumMember = "_ingot-sha256"
-
-const sumSize = arHeaderSize + 2*sha256.Size
+// seal ends an expanded package, as a member of its own.
+var seal = expand.Seal(appendARHeader(nil, "_ingot-sha256", 2*sha256.Size))
 
 // content is what a package holds.
 type content struct {
@@ -47,19 +43,9 @@ type conffile struct {
 	remove bool   // it is to be removed on upgrade, and so is not in the package
 }
 
-// expander makes expanded packages in a directory that many processes may share: files appear in it whole,
-// by rename(2), under the SHA-256 of their .deb.
-type expander struct {
-	dir string
-}
-
-func (x *expander) at(p lock.Package) string {
-	return filepath.Join(x.dir, p.SHA256[:2], p.SHA256+".deb")
-}
-
-// open reads the control part of a package, of its expanded form where there is one.
-func (x *expander) open(p lock.Package, file string) (*content, error) {
-	if c, err := openContent(x.at(p)); err == nil {
+// openPackage reads the control part of a package, of its expanded form where there is one.
+func openPackage(store *expand.Store, p lock.Package, file string) (*content, error) {
+	if c, err := openContent(store.Path(p)); err == nil {
 		return c, nil
 	}
 	c, err := openContent(file)
@@ -69,68 +55,18 @@ func (x *expander) open(p lock.Package, file string) (*content, error) {
 	return c, nil
 }
 
-// expand makes c's data readable, from the expanded package if it is there and sound, or else by making it.
-func (x *expander) expand(ctx context.Context, c *content, p lock.Package, file string) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	at := x.at(p)
-	if c.load(at, verify) == nil {
-		now := time.Now()
-		_ = os.Chtimes(at, now, now) // for whoever clears the directory of what is not used any more
-		return nil
-	}
-	// Missing or damaged, it is made anew, and what was just written needs no second look at its sum.
-	if err := x.make(ctx, p, file, at); err != nil {
-		return fmt.Errorf("expanding %s: %w", file, err)
-	}
-	if err := c.load(at, trust); err != nil {
-		return fmt.Errorf("reading expanded package %s (%s): %w", p.Name, at, err)
-	}
-	return nil
-}
-
-// make writes the expanded form of the .deb file to at.
-func (x *expander) make(ctx context.Context, p lock.Package, file, at string) error {
-	f, err := os.Open(file)
+// Expand writes the expanded form of a package.
+func (*content) Expand(ctx context.Context, w, r *os.File, size int64) error {
+	a, err := openArchive(r, size)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	sum := sha256.New()
-	size, err := io.Copy(sum, f)
-	if err != nil {
-		return err
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); got != p.SHA256 {
-		return fault.New(fault.Trust, fmt.Errorf("its SHA-256 is %s, the lock says %s", got, p.SHA256),
-			"the file changed after it was fetched; remove it and fetch it again")
-	}
-	a, err := openArchive(f, size)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(filepath.Dir(at), ".expanding-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // after a rename there is nothing to remove
-	defer tmp.Close()
-	if err := writeExpanded(ctx, tmp, a); err != nil {
-		return err
-	}
-	if err := tmp.Close(); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), at)
+	return writeExpanded(ctx, w, a)
 }
 
 // writeExpanded writes the expanded form of a package. The checksum is taken of the bytes on their way; the
-// two sizes that are known only at the end are put into their headers, and into the sum, by writing the
-// members' headers last: the sum covers data.tar, control.tar and their sizes.
+// size that is known only at the end is put into its header, and into the sum, by writing what stands before
+// data.tar last.
 func writeExpanded(ctx context.Context, w *os.File, a *archive) error {
 	control, err := readAll(a.control, maxControl)
 	if err != nil {
@@ -161,20 +97,18 @@ func writeExpanded(ctx context.Context, w *os.File, a *archive) error {
 		return err
 	}
 	sum := sha256.New()
-	size, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(w, sum)}, ctxReader{ctx, data}, make([]byte, 256<<10))
+	size, err := expand.Copy(ctx, w, sum, data)
 	if err != nil {
 		return fmt.Errorf("decompressing data.tar: %w", err)
 	}
+	var pad []byte
 	if size%2 == 1 {
-		if _, err := w.Write([]byte{'\n'}); err != nil {
-			return err
-		}
+		pad = []byte{'\n'}
+		sum.Write(pad)
 	}
 	head = appendARHeader(head, "data.tar", size)
 	sum.Write(head)
-	tail := appendARHeader(nil, sumMember, 2*sha256.Size)
-	tail = hex.AppendEncode(tail, sum.Sum(nil))
-	if _, err := w.Write(tail); err != nil {
+	if _, err := w.Write(seal.Append(pad, sum)); err != nil {
 		return err
 	}
 	_, err = w.WriteAt(head, 0)
@@ -190,8 +124,6 @@ func dataLimit(fields *deb.Paragraph) int64 {
 	}
 	return 64<<20 + kib<<12
 }
-
-var errDamaged = errors.New("its checksum is wrong")
 
 // openContent reads the control part of a package, expanded or not.
 func openContent(file string) (*content, error) {
@@ -212,21 +144,15 @@ func openContent(file string) (*content, error) {
 	return &content{fields: fields, control: files}, err
 }
 
-// Whether load looks at the checksum.
-const (
-	verify = true
-	trust  = false
-)
-
-// load lists the data of an expanded package, and verifies its checksum first where it is asked to.
-func (c *content) load(at string, check bool) error {
+// Load lists the data of an expanded package, and verifies its checksum first where it is asked to.
+func (c *content) Load(at string, verify bool) error {
 	f, a, size, err := openFile(at)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if check {
-		if err := checkSum(f, a, size); err != nil {
+	if verify {
+		if err := seal.Check(f, size, a.dataOffset); err != nil {
 			return err
 		}
 	}
@@ -320,30 +246,6 @@ func hashMember(data io.ReaderAt, m member) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), err
 }
 
-func checkSum(f *os.File, a *archive, size int64) error {
-	if a.dataEnd+sumSize != size {
-		return errDamaged
-	}
-	sum := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{a.data}, make([]byte, 256<<10)); err != nil {
-		return err
-	}
-	head := make([]byte, a.dataOffset)
-	tail := make([]byte, sumSize)
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return err
-	}
-	if _, err := f.ReadAt(tail, a.dataEnd); err != nil {
-		return err
-	}
-	sum.Write(head)
-	want := appendARHeader(nil, sumMember, 2*sha256.Size)
-	if string(hex.AppendEncode(want, sum.Sum(nil))) != string(tail) {
-		return errDamaged
-	}
-	return nil
-}
-
 // file returns a control file's data, or nil.
 func (c *content) file(name string) []byte {
 	for _, f := range c.control {
@@ -383,17 +285,4 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 	}
 	defer d.Close()
 	return io.ReadAll(d)
-}
-
-// ctxReader stops reading when its context ends.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -10,12 +10,22 @@ import (
 	"testing"
 
 	"ingot/internal/deb/debtest"
+	"ingot/internal/expand"
 	"ingot/internal/fault"
 	"ingot/internal/lock"
 )
 
+func openStore(t *testing.T) *expand.Store {
+	t.Helper()
+	x, err := expand.Open(t.TempDir(), "", ".deb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
 // expandOne puts a package into a directory of expanded ones.
-func expandOne(t *testing.T, x *expander) (lock.Package, string) {
+func expandOne(t *testing.T, x *expand.Store) (lock.Package, string) {
 	t.Helper()
 	data := debtest.Pack("one", "", map[string]string{"conffiles": "/etc/odd\n"}, "etc/odd").Deb(t)
 	file := filepath.Join(t.TempDir(), "one.deb")
@@ -28,15 +38,15 @@ func expandOne(t *testing.T, x *expander) (lock.Package, string) {
 
 func TestExpandedIsKept(t *testing.T) {
 	t.Parallel()
-	x := &expander{dir: t.TempDir()}
+	x := openStore(t)
 	p, file := expandOne(t, x)
 	want := fmt.Sprintf("%x", md5.Sum([]byte("of one\n")))
 	for range 2 {
-		c, err := x.open(p, file)
+		c, err := openPackage(x, p, file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := x.expand(t.Context(), c, p, file); err != nil {
+		if err := x.Load(t.Context(), p, file, c); err != nil {
 			t.Fatal(err)
 		}
 		if len(c.members) != 1 || len(c.conffiles) != 1 || c.conffiles[0].md5 != want {
@@ -47,7 +57,7 @@ func TestExpandedIsKept(t *testing.T) {
 		}
 		os.Remove(file) // the second time, the package itself is not needed
 	}
-	if left, _ := filepath.Glob(filepath.Join(x.dir, "*", ".*")); left != nil {
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(x.Path(p))), "*", ".*")); left != nil {
 		t.Errorf("%v is left behind", left)
 	}
 }
@@ -55,16 +65,16 @@ func TestExpandedIsKept(t *testing.T) {
 // Whatever happens to an expanded package, it is noticed and made anew.
 func TestExpandedIsVerified(t *testing.T) {
 	t.Parallel()
-	x := &expander{dir: t.TempDir()}
+	x := openStore(t)
 	p, file := expandOne(t, x)
-	c, err := x.open(p, file)
+	c, err := openPackage(x, p, file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := x.expand(t.Context(), c, p, file); err != nil {
+	if err := x.Load(t.Context(), p, file, c); err != nil {
 		t.Fatal(err)
 	}
-	whole, err := os.ReadFile(x.at(p))
+	whole, err := os.ReadFile(x.Path(p))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,22 +84,22 @@ func TestExpandedIsVerified(t *testing.T) {
 		}
 		damaged := append([]byte(nil), whole...)
 		damaged[i] ^= 1
-		if err := os.WriteFile(x.at(p), damaged, 0o644); err != nil {
+		if err := os.WriteFile(x.Path(p), damaged, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := new(content).load(x.at(p), verify); err == nil {
+		if err := new(content).Load(x.Path(p), true); err == nil {
 			t.Errorf("a change in byte %d of %d was not noticed", i, len(whole))
 		}
 	}
 	for _, size := range []int{0, 10, len(whole) / 2, len(whole) - 1} {
-		if err := os.WriteFile(x.at(p), whole[:size], 0o644); err != nil {
+		if err := os.WriteFile(x.Path(p), whole[:size], 0o644); err != nil {
 			t.Fatal(err)
 		}
-		c, err := x.open(p, file)
+		c, err := openPackage(x, p, file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := x.expand(t.Context(), c, p, file); err != nil || len(c.members) != 1 {
+		if err := x.Load(t.Context(), p, file, c); err != nil || len(c.members) != 1 {
 			t.Errorf("cut to %d bytes: %v", size, err)
 		}
 	}
@@ -97,12 +107,12 @@ func TestExpandedIsVerified(t *testing.T) {
 
 func TestExpandChecksThePackage(t *testing.T) {
 	t.Parallel()
-	x := &expander{dir: t.TempDir()}
+	x := openStore(t)
 	p, file := expandOne(t, x)
 	if err := os.WriteFile(file, debtest.Pack("two", "", nil).Deb(t), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.make(t.Context(), p, file, x.at(p)); fault.KindOf(err) != fault.Trust {
+	if err := x.Load(t.Context(), p, file, new(content)); fault.KindOf(err) != fault.Trust {
 		t.Errorf("error %v is not of kind trust", err)
 	}
 }

@@ -3,7 +3,7 @@
 // written by this program, maintainer scripts run in a sandbox, and the database is left such that the
 // dpkg inside the tree takes over without a difference.
 //
-// What makes it fast: packages are decompressed side by side and once in their life (see expander), nothing
+// What makes it fast: packages are decompressed side by side and once in their life (see expand.Store), nothing
 // is synced to disk, a trigger runs once, and an initramfs is built once, when all else is in place.
 //
 // A tree depends on the lock alone: all that scripts can observe happens in one order.
@@ -14,14 +14,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
+	"ingot/internal/expand"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
 	"ingot/internal/sandbox"
+	"ingot/internal/tree"
 )
 
 // Options says what to install, and where.
@@ -51,18 +52,14 @@ func Unpack(ctx context.Context, o Options) error { return run(ctx, o, (*install
 // run opens the packages of a lock and does some work, beside which they are expanded.
 func run(ctx context.Context, o Options, work func(*installer, context.Context) error) (err error) {
 	in := &installer{Options: o, owners: make(map[string]*pkg), triggers: triggers{named: make(map[string][]interest)}}
-	if err := in.openRoot(); err != nil {
+	if in.root, err = tree.OpenEmpty(o.Root); err != nil {
 		return fmt.Errorf("installing into %s: %w", o.Root, err)
 	}
 	defer in.root.Close()
-	in.expander.dir = o.Expanded
-	if o.Expanded == "" {
-		// Beside the tree, since files are copied fastest within a filesystem.
-		if in.expander.dir, err = os.MkdirTemp(filepath.Dir(filepath.Clean(o.Root)), ".ingot-expanded-*"); err != nil {
-			return fmt.Errorf("making room to expand packages: %w", err)
-		}
-		defer os.RemoveAll(in.expander.dir)
+	if in.store, err = expand.Open(o.Expanded, o.Root, ".deb"); err != nil {
+		return err
 	}
+	defer func() { err = errors.Join(err, in.store.Close()) }()
 	if err := in.openPackages(ctx); err != nil {
 		return err
 	}
@@ -77,7 +74,7 @@ func run(ctx context.Context, o Options, work func(*installer, context.Context) 
 type installer struct {
 	Options
 	root     *os.Root
-	expander expander
+	store    *expand.Store
 	pkgs     []*pkg // in the lock's order
 	db       *database
 	box      *sandbox.Sandbox

@@ -2,39 +2,9 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path"
-
-	"ingot/internal/fault"
 )
-
-// openRoot makes the tree's root, or checks that it is empty.
-func (in *installer) openRoot() error {
-	if err := os.MkdirAll(in.Root, 0o755); err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(in.Root)
-	if err != nil {
-		return err
-	}
-	d, err := root.Open(".")
-	if err == nil {
-		_, err = d.Readdirnames(1)
-		d.Close()
-	}
-	if !errors.Is(err, io.EOF) {
-		root.Close()
-		if err == nil {
-			err = fault.New(fault.Exists, errors.New("the directory is not empty"), "remove it, or name another one")
-		}
-		return err
-	}
-	in.root = root
-	return nil
-}
 
 // mergedDirs are the directories that merging makes links into /usr, for every architecture, and further
 // ones by architecture (debootstrap's table).

@@ -26,7 +26,7 @@ func (in *installer) openPackages(ctx context.Context) error {
 			}
 			p := &pkg{Package: l, archive: in.File(l), ready: make(chan error, 1)}
 			var err error
-			if p.content, err = in.expander.open(l, p.archive); err != nil {
+			if p.content, err = openPackage(in.store, l, p.archive); err != nil {
 				return err
 			}
 			for field, want := range map[string]string{"Package": p.Name, "Version": p.Version, "Architecture": p.Arch} {
@@ -83,7 +83,7 @@ func (in *installer) expandAll(ctx context.Context, first []*pkg) *sync.WaitGrou
 		}
 		workers.Go(func() {
 			for p := next(order); p != nil; p = next(order) {
-				p.ready <- in.expander.expand(ctx, p.content, p.Package, p.archive)
+				p.ready <- in.store.Load(ctx, p.Package, p.archive, p.content)
 				task.Add(1)
 			}
 		})

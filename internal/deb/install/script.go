@@ -1,14 +1,11 @@
 package install
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"ingot/internal/fault"
@@ -57,7 +54,7 @@ func (in *installer) script(ctx context.Context, p *pkg, name, path string, args
 // run runs a maintainer script, and nothing else.
 func (in *installer) run(ctx context.Context, p *pkg, name, path string, args []string) error {
 	task := in.stage.Load().Begin(p.Name+" "+name, 0, progress.Items)
-	out := &output{task: task}
+	out := progress.NewLines(task)
 	err := in.box.Run(ctx, sandbox.Command{
 		Args: append([]string{"/" + adminDir + "/" + path}, args...),
 		Env: append(in.env[:len(in.env):len(in.env)],
@@ -66,77 +63,22 @@ func (in *installer) run(ctx context.Context, p *pkg, name, path string, args []
 		Stderr:  out,
 		Timeout: scriptTimeout,
 	})
-	out.end()
+	out.End()
 	task.End(err)
 	if err != nil {
-		return scriptError(p, name, args, out.last, err)
+		return scriptError(p, name, args, out.Said(), err)
 	}
 	return nil
 }
 
 // scriptError says which script failed, how, and what it said last.
-func scriptError(p *pkg, name string, args, last []string, err error) error {
+func scriptError(p *pkg, name string, args []string, said string, err error) error {
 	var exit *sandbox.ExitError
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("running %s of %s: %w", name, p.Name, err)
 	}
-	said := "it printed nothing"
-	if len(last) > 0 {
-		said = "its last lines were:\n\t" + strings.Join(last, "\n\t")
-	}
 	err = fmt.Errorf("%s of package %s %s (%q): %w; %s", name, p.Name, p.Version, args, err, said)
 	return fault.New(fault.Script, err, "")
-}
-
-// Limits on what is kept of a script's output.
-const (
-	lastLines = 20
-	maxLine   = 4096
-)
-
-// output hands what a script prints to a task, line by line, and remembers the last ones.
-type output struct {
-	task *progress.Task
-	last []string
-
-	mu      sync.Mutex // a program may write to both of its streams at once
-	partial []byte
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n := len(b)
-	for {
-		line, rest, full := bytes.Cut(b, []byte{'\n'})
-		if room := maxLine - len(o.partial); room > 0 {
-			o.partial = append(o.partial, line[:min(room, len(line))]...)
-		}
-		if !full {
-			return n, nil
-		}
-		o.line()
-		b = rest
-	}
-}
-
-// end reports a last line without a line feed.
-func (o *output) end() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.partial) > 0 {
-		o.line()
-	}
-}
-
-func (o *output) line() {
-	line := strings.TrimRight(strings.ToValidUTF8(string(o.partial), "�"), "\r")
-	o.partial = o.partial[:0]
-	o.task.Output(line)
-	if len(o.last) == lastLines {
-		o.last = append(o.last[:0], o.last[1:]...)
-	}
-	o.last = append(o.last, line)
 }
 
 // readLimited reads all of r, which must not be longer than limit.
