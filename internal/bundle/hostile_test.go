@@ -289,11 +289,13 @@ func wrapRaw(t *testing.T, to *rsa.PublicKey, b []byte) []byte {
 }
 
 func FuzzParse(f *testing.F) {
-	text, err := os.ReadFile("testdata/vectors/dense/image.manifest.xml")
-	if err != nil {
-		f.Fatal(err)
+	for _, dialect := range []string{"ec2-ami-tools", "euca2ools"} {
+		text, err := os.ReadFile("testdata/vectors/" + dialect + "/dense-1/image.manifest.xml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
 	}
-	f.Add(text)
 	f.Add([]byte(`<?xml version="1.0" encoding='ASCII'?><manifest><version>3</version><image><parts count="0"/></image></manifest>`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		m, err := Parse(text)
