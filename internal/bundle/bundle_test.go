@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"ingot/internal/fault"
 )
@@ -242,39 +241,5 @@ func TestCreateRefuses(t *testing.T) {
 		if got := names(t, dir); len(got) != 0 {
 			t.Errorf("%s leaves %q", name, got)
 		}
-	}
-}
-
-func TestAccountTakesHyphens(t *testing.T) {
-	if got, err := Account("1234-5678-9012"); err != nil || got != "123456789012" {
-		t.Error(got, err)
-	}
-}
-
-func TestKeygen(t *testing.T) {
-	t.Parallel()
-	key, cert, err := Keygen("test", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := ParseKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if public, err := ParseCertificate(cert); err != nil || !private.PublicKey.Equal(public) || public.N.BitLen() != 2048 {
-		t.Error(err)
-	}
-	dir := t.TempDir()
-	if err := WriteKeys(dir+"/key", key, dir+"/cert", cert); err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(dir + "/key"); err != nil || info.Mode().Perm() != 0o600 {
-		t.Error(info, err)
-	}
-	if err := WriteKeys(dir+"/key2", key, dir+"/cert", cert); fault.KindOf(err) != fault.Exists {
-		t.Error(err)
-	}
-	if got := names(t, dir); len(got) != 2 {
-		t.Errorf("half a pair stays: %q", got)
 	}
 }

@@ -5,9 +5,7 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/sha1"
-	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"os"
@@ -279,9 +277,18 @@ func TestDialects(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	for _, old := range []string{"3", "2007-08-29"} {
-		if _, err := Parse([]byte(strings.Replace(ours, Version, old, 1))); err != nil {
-			t.Errorf("version %s: %v", old, err)
+	// Version 3 had neither a machine_configuration nor a type, and signed the image alone.
+	v3 := strings.Replace(ours, Version, "3", 1)
+	v3 = regexp.MustCompile(`<machine_configuration>.*</machine_configuration>|<type>machine</type>|<signature>.*</signature>`).ReplaceAllString(v3, "")
+	signature = signRaw(t, user, []byte(v3[strings.Index(v3, "<image>"):strings.Index(v3, "</manifest>")]))
+	v3 = strings.Replace(v3, "</manifest>", "<signature>"+signature+"</signature></manifest>", 1)
+	for _, text := range []string{v3, strings.Replace(ours, Version, "2007-08-29", 1)} {
+		old, err := Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := old.Verify(&user.PublicKey); err != nil || old.Digest != m.Digest || len(old.Parts) != len(m.Parts) {
+			t.Errorf("version %s: %v", old.Version, err)
 		}
 	}
 }
@@ -296,30 +303,23 @@ func signRaw(t *testing.T, key *rsa.PrivateKey, text []byte) string {
 	return hex.EncodeToString(signature)
 }
 
-// The certificates are the ones whose fingerprints are known.
-func TestEC2Keys(t *testing.T) {
+// Each partition has the certificate whose fingerprint is known, expired or not.
+func TestEC2Certificates(t *testing.T) {
 	t.Parallel()
-	for file, want := range map[string]string{
-		"aws":        "d327baa0f8d3ee9cbb3cfbfe3b5265a840535d0d",
-		"aws-us-gov": "89d9375a6fd090de28e163786dee5e7e196daab8",
-		"aws-cn":     "1c936912a31842a572dde3e0b63bce66df77202f",
+	for region, want := range map[string]struct {
+		bits        int
+		fingerprint string
+	}{
+		"eu-west-1":      {1024, "D3:27:BA:A0:F8:D3:EE:9C:BB:3C:FB:FE:3B:52:65:A8:40:53:5D:0D"},
+		"af-south-1":     {1024, "D3:27:BA:A0:F8:D3:EE:9C:BB:3C:FB:FE:3B:52:65:A8:40:53:5D:0D"},
+		"us-gov-west-1":  {1024, "89:D9:37:5A:6F:D0:90:DE:28:E1:63:78:6D:EE:5E:7E:19:6D:AA:B8"},
+		"cn-north-1":     {2048, "1C:93:69:12:A3:18:42:A5:72:DD:E3:E0:B6:3B:CE:66:DF:77:20:2F"},
+		"us-gov-east-1":  {},
+		"cn-northwest-1": {},
 	} {
-		text, err := certs.ReadFile("certs/" + file + ".pem")
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, _ := pem.Decode(text)
-		if sum := sha1.Sum(b.Bytes); hex.EncodeToString(sum[:]) != want {
-			t.Errorf("%s: %x", file, sum)
-		}
-		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
-			t.Error(err)
-		}
-	}
-	for region, bits := range map[string]int{"eu-west-1": 1024, "us-gov-west-1": 1024, "cn-north-1": 2048, "cn-northwest-1": 0} {
-		key, err := EC2Key(region)
-		if (err == nil) != (bits > 0) || bits > 0 && key.N.BitLen() != bits {
-			t.Errorf("%s: %v", region, err)
+		c, err := EC2Certificate(region)
+		if (err == nil) != (want.bits > 0) || err == nil && (c.N.BitLen() != want.bits || c.Fingerprint != want.fingerprint) {
+			t.Errorf("%s: %+v, %v", region, c, err)
 		}
 	}
 }

@@ -1,9 +1,9 @@
 package bundle
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -11,9 +11,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"os"
+	"strings"
 	"time"
 
 	"ingot/internal/fault"
@@ -110,11 +110,17 @@ func ParseKey(text []byte) (*rsa.PrivateKey, error) {
 	return nil, bad(errors.New("there is none in the text"))
 }
 
-// ParseCertificate reads the RSA public key of the first X.509 certificate in PEM. Its dates mean nothing here:
-// the ones that EC2 uses have expired long ago.
-func ParseCertificate(text []byte) (*rsa.PublicKey, error) {
+// Certificate is what matters here of an X.509 certificate.
+type Certificate struct {
+	*rsa.PublicKey
+	Fingerprint string // SHA-1, as `openssl x509 -fingerprint` prints it
+}
+
+// ParseCertificate reads the first X.509 certificate in PEM; its key is RSA. Its dates mean nothing here: the
+// certificates that EC2 uses have expired long ago.
+func ParseCertificate(text []byte) (*Certificate, error) {
 	bad := func(err error) error {
-		return fault.New(fault.Input, fmt.Errorf("reading the certificate: %w", err), "")
+		return fault.New(fault.Input, fmt.Errorf("reading the certificate: %w", err), "it is X.509 in PEM; `ingot bundle keygen` makes one")
 	}
 	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -125,7 +131,8 @@ func ParseCertificate(text []byte) (*rsa.PublicKey, error) {
 			return nil, bad(err)
 		}
 		if key, ok := cert.PublicKey.(*rsa.PublicKey); ok {
-			return key, nil
+			sum := sha1.Sum(block.Bytes)
+			return &Certificate{key, strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")}, nil
 		}
 		return nil, bad(fmt.Errorf("its key is a %T, not RSA", cert.PublicKey))
 	}
@@ -186,43 +193,4 @@ func WriteKeys(keyPath string, key []byte, certPath string, cert []byte) error {
 		return err
 	}
 	return nil
-}
-
-// ReadManifest reads a manifest to its end. One that is encrypted, as early bundlers left them, is decrypted
-// with key, which may be nil where none is.
-func ReadManifest(r io.Reader, key *rsa.PrivateKey) (*Manifest, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxManifest+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the bundle's manifest: %w", err)
-	}
-	if len(text) > 0 && (text[0] == 1 || text[0] == 2) {
-		if text, err = decryptManifest(text, key); err != nil {
-			return nil, fault.New(fault.Trust, fmt.Errorf("decrypting the bundle's manifest: %w", err), "")
-		}
-	}
-	return Parse(text)
-}
-
-// decryptManifest opens an encrypted manifest: the scheme, a byte; the length of an RSA block, 16 bits, big-endian;
-// the block, which holds an AES-128 key and an IV; the rest is AES-128-CBC.
-func decryptManifest(text []byte, key *rsa.PrivateKey) ([]byte, error) {
-	if key == nil {
-		return nil, errors.New("it takes the user's private key, and none is given")
-	}
-	if len(text) < 3 {
-		return nil, errors.New("it is cut short")
-	}
-	n := int(text[1])<<8 | int(text[2])
-	if text = text[3:]; n > len(text) {
-		return nil, errors.New("it is cut short")
-	}
-	plain, err := rsa.DecryptPKCS1v15(nil, key, text[:n]) //nolint:staticcheck // the format's padding
-	if err != nil {
-		return nil, err
-	}
-	if len(plain) != 32 {
-		return nil, fmt.Errorf("its first block holds %d bytes, not a key and an IV of 16 each", len(plain))
-	}
-	s := &Secret{Key: [16]byte(plain[:16]), IV: [16]byte(plain[16:])}
-	return io.ReadAll(newDecrypter(bytes.NewReader(text[n:]), s))
 }

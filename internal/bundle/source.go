@@ -38,6 +38,32 @@ func (d Dir) Open(_ context.Context, name string) (io.ReadCloser, error) {
 	return root.Open(name)
 }
 
+// stream is a bundle whose parts come one behind the other, as through a pipe.
+type stream struct {
+	r        io.Reader
+	partSize int64
+}
+
+// Stream returns a source that cuts the bundle's encrypted stream into its parts again. All but the last have
+// partSize bytes, which no manifest says; 0 is what bundlers make them, if that agrees with their count.
+func Stream(r io.Reader, m *Manifest, partSize int64) (Source, error) {
+	if partSize == 0 {
+		partSize = PartSize
+	}
+	// euca2ools leaves an empty part behind a stream that fills its last one.
+	count := (m.BundledSize + partSize - 1) / partSize
+	if full := m.BundledSize%partSize == 0; int64(len(m.Parts)) != count && (!full || int64(len(m.Parts)) != count+1) {
+		return nil, fault.New(fault.Input, fmt.Errorf("reading the bundle %s as a stream: %d parts of %d bytes are not its %d bytes", m.Name, len(m.Parts), partSize, m.BundledSize),
+			"say how long its parts are")
+	}
+	return stream{r, partSize}, nil
+}
+
+// Open implements Source: it returns the next part, whatever its name.
+func (s stream) Open(context.Context, string) (io.ReadCloser, error) {
+	return io.NopCloser(io.LimitReader(s.r, s.partSize)), nil
+}
+
 // joined reads the parts of a bundle one after the other, and checks the digest of each, and the sum of their
 // sizes. No more bytes are read than the manifest says.
 type joined struct {
