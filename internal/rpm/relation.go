@@ -29,7 +29,9 @@ const (
 	SenseMissingOK    Sense = 1 << 19
 	SenseRPMLib       Sense = 1 << 24 // a feature of rpm itself
 	SenseTriggerPreIn Sense = 1 << 25
+	SenseKeyring      Sense = 1 << 26
 	SenseConfig       Sense = 1 << 28
+	SenseMeta         Sense = 1 << 29
 
 	comparison = Less | Greater | Equal
 )
@@ -68,6 +70,11 @@ func (r Relation) String() string {
 		return r.Name + " " + op + " " + r.Version
 	}
 	return r.Name
+}
+
+// Transient reports whether what meets a relation of that sense is needed by the installation alone.
+func (s Sense) Transient() bool {
+	return s&(SensePre|SensePost|SenseRPMLib|SenseKeyring|SensePreTrans|SensePostTrans) != 0 && s&(SensePreUn|SensePostUn|SenseMeta) == 0
 }
 
 // First reports whether what meets the relation must be installed, and work, before the package is: it is needed by a
