@@ -87,6 +87,14 @@ func TestAMINames(t *testing.T) {
 	if got := name("bbbbbbbbbbbb", ""); got != "web-x86_64-20261122.1" {
 		t.Errorf("the second one again: %s", got)
 	}
+	const day = "linux-{day}.{arch}-ebs"
+	if got := name("dddddddddddd", day); got != "linux-2026.11.22.x86_64-ebs" {
+		t.Errorf("by the day: %s", got)
+	}
+	release(t, store, "dddddddddddd", "linux-2026.11.22.x86_64-ebs")
+	if got := name("eeeeeeeeeeee", day); got != "linux-2026.11.22.1.x86_64-ebs" {
+		t.Errorf("another image of that day, by the day: %s", got)
+	}
 }
 
 func TestCurrent(t *testing.T) {

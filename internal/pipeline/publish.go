@@ -105,13 +105,19 @@ func bootMode(f recipe.Firmware) string {
 	return map[recipe.Firmware]string{recipe.BIOS: "legacy-bios", recipe.UEFI: "uefi", recipe.Both: "uefi-preferred"}[f]
 }
 
-// amiName fills the recipe's pattern. When another release has taken that name, a number is added: an AMI's
-// name is never used twice.
+// amiName fills the recipe's pattern. When another release has taken that name, a number is added, to the day
+// where the pattern has one: an AMI's name is never used twice.
 func amiName(ctx context.Context, store catalog.Store, pattern string, r *catalog.Release) (string, error) {
 	if pattern == "" {
 		pattern = "{name}-{arch}-{date}"
 	}
-	name := strings.NewReplacer("{name}", r.Name, "{arch}", r.Arch, "{release}", r.Version, "{date}", r.Date.Format("20060102")).Replace(pattern)
+	if !strings.Contains(pattern, "{day}") {
+		pattern += "{number}"
+	}
+	name := func(number string) string {
+		return strings.NewReplacer("{name}", r.Name, "{arch}", r.Arch, "{release}", r.Version, "{date}", r.Date.UTC().Format("20060102"),
+			"{day}", r.Date.UTC().Format("2006.01.02")+number, "{number}", number).Replace(pattern)
+	}
 	taken := map[string]string{} // release by AMI name
 	for f := (catalog.Filter{Name: r.Name, Arch: r.Arch}); ; {
 		page, next, err := store.List(ctx, f)
@@ -137,9 +143,9 @@ func amiName(ctx context.Context, store catalog.Store, pattern string, r *catalo
 		slices.Sort(own)
 		return own[0], nil
 	}
-	free := name
+	free := name("")
 	for i := 1; taken[free] != ""; i++ {
-		free = fmt.Sprintf("%s.%d", name, i)
+		free = name(fmt.Sprintf(".%d", i))
 	}
 	return free, nil
 }

@@ -166,7 +166,8 @@ func (r *Recipe) Asked() string {
 		Keys                  []Key
 		Repositories          []Repository
 		Packages              Packages
-	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages})
+		Kernel                string
+	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages, r.Kernel.Package})
 }
 
 // Digest returns the digest of the whole recipe, the content of the files it names included.

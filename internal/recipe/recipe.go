@@ -49,8 +49,18 @@ type Repository struct {
 	Mirrors    []string `yaml:"mirrors" json:"mirrors" jsonschema:"required,minItems=1,description=Base URLs\\, tried in order"`
 	Suite      string   `yaml:"suite,omitempty" json:"suite,omitempty" jsonschema:"description=Debian: the folder below dists/"`
 	Components []string `yaml:"components,omitempty" json:"components,omitempty" jsonschema:"description=Debian: default main"`
+	First      bool     `yaml:"first,omitempty" json:"first,omitempty" jsonschema:"description=Arch: stands above the distribution's own repositories\\, so that its packages win"`
+	Signatures Signed   `yaml:"signatures,omitempty" json:"signatures,omitempty" jsonschema:"enum=packages,enum=all,description=Arch: what must be signed\\, the packages (default) or the database too"`
 	Keys       []Key    `yaml:"keys" json:"keys" jsonschema:"required,minItems=1,description=OpenPGP keys that may vouch for this repository alone"`
 }
+
+// Signed says which files of a repository must be signed.
+type Signed string
+
+const (
+	SignedPackages Signed = "packages"
+	SignedAll      Signed = "all"
+)
 
 // Packages says what to install beside what the distribution's facts ask for.
 type Packages struct {
@@ -88,8 +98,9 @@ type Script struct {
 	Timeout string `yaml:"timeout,omitempty" json:"timeout,omitempty" jsonschema:"description=Go duration; default 10m"`
 }
 
-// Kernel is what the boot loader tells the kernel.
+// Kernel says which kernel is booted, and what the boot loader tells it.
 type Kernel struct {
+	Package string   `yaml:"package,omitempty" json:"package,omitempty" jsonschema:"description=The kernel's package\\, in place of the distribution's own choice"`
 	Cmdline []string `yaml:"cmdline,omitempty" json:"cmdline,omitempty" jsonschema:"description=Added to the distribution's own parameters"`
 }
 
@@ -125,7 +136,7 @@ type Test struct {
 
 // Publish says where the image goes.
 type Publish struct {
-	Name    string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {date} {release} (default {name}-{arch}-{date})"`
+	Name    string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {release} and the lock's date as {date} (20260131) or {day} (2026.01.31); default {name}-{arch}-{date}"`
 	Regions []string          `yaml:"regions,omitempty" json:"regions,omitempty" jsonschema:"description=AWS regions; --region replaces them"`
 	Public  bool              `yaml:"public,omitempty" json:"public,omitempty"`
 	Tags    map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`

@@ -2,6 +2,7 @@
 package debian
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -104,6 +105,12 @@ func (d *Debian) Defaults(r *recipe.Recipe) error {
 	if len(r.Mirrors) == 0 {
 		r.Mirrors = d.facts.Mirrors
 	}
+	for _, repo := range r.Repositories {
+		if repo.First || repo.Signatures != "" {
+			return fault.Newf(fault.Input, "%s: repositories: %s: Debian has no first and signatures: the newest version wins, and what is signed is the index",
+				r.Path, repo.Name)
+		}
+	}
 	return nil
 }
 
@@ -157,7 +164,7 @@ func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 
 // include returns the packages that the image is to have, by name: the facts' and the recipe's.
 func (d *Debian) include(r *recipe.Recipe, a arch) []string {
-	own := slices.Concat(d.facts.Packages, []string{a.Kernel}, a.Boot)
+	own := slices.Concat(d.facts.Packages, []string{cmp.Or(r.Kernel.Package, a.Kernel)}, a.Boot)
 	own = slices.DeleteFunc(own, func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
 	return slices.Concat(own, r.Packages.Include)
 }
