@@ -69,3 +69,35 @@ func parseDepends(texts []string) ([]Depend, error) {
 	}
 	return all, nil
 }
+
+// Meets reports whether the package, or what it provides, meets a dependency. What it provides without a version meets
+// no dependency on a version.
+func (p *Package) Meets(d Depend) bool {
+	if p.Name == d.Name && d.Allows(p.Version) {
+		return true
+	}
+	for _, offer := range p.Provides {
+		if offer.Name == d.Name && (d.Op == "" || offer.Op == "=" && d.Allows(offer.Version)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Allows reports whether the dependency is on that version, among others.
+func (d Depend) Allows(version string) bool {
+	c := Compare(version, d.Version)
+	switch d.Op {
+	case "":
+		return true
+	case "<":
+		return c < 0
+	case "<=":
+		return c <= 0
+	case "=":
+		return c == 0
+	case ">=":
+		return c >= 0
+	}
+	return c > 0
+}

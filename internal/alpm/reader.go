@@ -23,12 +23,16 @@ const (
 // files. Whatever is malformed is an error of kind Input.
 type Reader struct {
 	Info      *Package  // from .PKGINFO
+	Settings  []Setting // .PKGINFO line by line, empty values included
 	BuildInfo []Setting // from .BUILDINFO, nil if there is none
 	Mtree     []byte    // .MTREE as it is in the package, for ReadMtree; nil if there is none
 	Install   []byte    // .INSTALL, the scriptlet; nil if there is none
 	Changelog []byte    // .CHANGELOG; nil if there is none
+	// Headers describes the files with what makepkg says, by name.
+	Headers map[string]*tar.Header
 
-	plain   io.ReadCloser
+	plain   io.ReadCloser // nil for an archive that is not compressed
+	source  io.ReadSeeker
 	tar     *tar.Reader
 	pending *tar.Header     // the first file, read already
 	total   int64           // bytes of the files so far
@@ -39,16 +43,22 @@ type Reader struct {
 // NewReader reads the metadata of a package. makepkg puts it before the files; other tools do not always,
 // and pacman does not mind: if .PKGINFO is not there, the whole package is searched and read again for Next.
 // Close frees the decoder.
-func NewReader(r io.ReadSeeker) (*Reader, error) {
-	p := &Reader{folders: make(map[string]bool)}
-	err := p.open(r)
+func NewReader(r io.ReadSeeker) (*Reader, error) { return newReader(r, true) }
+
+// NewPlainReader is NewReader for a package that is not compressed, whatever its first bytes look like. Files are
+// skipped without reading them, and Offset tells where they are.
+func NewPlainReader(r io.ReadSeeker) (*Reader, error) { return newReader(r, false) }
+
+func newReader(r io.ReadSeeker, compressed bool) (*Reader, error) {
+	p := &Reader{source: r, folders: make(map[string]bool), Headers: make(map[string]*tar.Header)}
+	err := p.open(compressed)
 	if err == nil {
 		err = p.readMetadata()
 	}
 	if err == nil && p.Info == nil {
 		p.mixed = true
 		if err = p.readMetadata(); err == nil {
-			err = p.open(r)
+			err = p.open(compressed)
 		}
 		if err == nil && p.Info == nil {
 			err = errors.New("it has no .PKGINFO")
@@ -62,16 +72,20 @@ func NewReader(r io.ReadSeeker) (*Reader, error) {
 }
 
 // open starts at the beginning of the file.
-func (p *Reader) open(r io.ReadSeeker) error {
+func (p *Reader) open(compressed bool) error {
 	_ = p.Close() // of an earlier pass; a decoder has nothing to lose
-	_, err := r.Seek(0, io.SeekStart)
-	if err == nil {
-		p.plain, err = compress.Reader(r, maxContent)
-	}
-	if err != nil {
+	if _, err := p.source.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	p.tar, p.pending = tar.NewReader(p.plain), nil
+	var r io.Reader = p.source
+	if compressed {
+		var err error
+		if p.plain, err = compress.Reader(r, maxContent); err != nil {
+			return err
+		}
+		r = p.plain
+	}
+	p.tar, p.pending = tar.NewReader(r), nil
 	return nil
 }
 
@@ -98,7 +112,9 @@ func (p *Reader) readMetadata() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
-		if err := p.take(strings.TrimPrefix(h.Name, "./"), text); err != nil {
+		name := strings.TrimPrefix(h.Name, "./")
+		p.Headers[name] = h
+		if err := p.take(name, text); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
@@ -118,7 +134,9 @@ func (p *Reader) take(name string, text []byte) (err error) {
 	p.folders[name] = false
 	switch name {
 	case ".PKGINFO":
-		p.Info, err = ParsePackageInfo(text)
+		if p.Info, err = ParsePackageInfo(text); err == nil {
+			p.Settings, err = parseSettings(text)
+		}
 	case ".BUILDINFO":
 		p.BuildInfo, err = ParseBuildInfo(text)
 	case ".MTREE":
@@ -215,6 +233,10 @@ func (p *Reader) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Offset returns where the content of the file that Next returned starts, in an archive that is not compressed
+// (see NewPlainReader). Of a sparse file, what is there is not its content.
+func (p *Reader) Offset() (int64, error) { return p.source.Seek(0, io.SeekCurrent) }
 
 // Close frees the decoder; it does not close the reader below.
 func (p *Reader) Close() error {

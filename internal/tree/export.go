@@ -84,7 +84,7 @@ func header(e Entry) (*tar.Header, error) {
 		if h.PAXRecords == nil {
 			h.PAXRecords = make(map[string]string)
 		}
-		h.PAXRecords["SCHILY.xattr."+name] = string(value)
+		h.PAXRecords[xattrPrefix+name] = string(value)
 	}
 	return h, nil
 }

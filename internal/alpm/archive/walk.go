@@ -54,18 +54,7 @@ func (o offer) meets(d alpm.Depend) bool {
 	if !o.own && o.version == "" {
 		return false
 	}
-	c := alpm.Compare(o.version, d.Version)
-	switch d.Op {
-	case "<":
-		return c < 0
-	case "<=":
-		return c <= 0
-	case "=":
-		return c == 0
-	case ">=":
-		return c >= 0
-	}
-	return c > 0
+	return d.Allows(o.version)
 }
 
 func newWalk(ctx context.Context, repositories []*Database, rq Request) (*walk, error) {

@@ -169,46 +169,10 @@ func readMembers(data *io.SectionReader) ([]member, error) {
 	}
 }
 
-// fileTypes gives the type of a file, as stat(2) has it, for a tar header's.
-var fileTypes = map[byte]uint32{
-	tar.TypeReg: unix.S_IFREG, tar.TypeDir: unix.S_IFDIR, tar.TypeSymlink: unix.S_IFLNK,
-	tar.TypeFifo: unix.S_IFIFO, tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK,
-}
-
-// xattrPrefix starts the names of the PAX records that hold extended attributes, as star writes them.
-const xattrPrefix = "SCHILY.xattr."
-
-func newMember(h *tar.Header) (member, error) {
-	name, err := tree.CleanPath(h.Name)
-	if err != nil {
-		return member{}, err
+func newMember(h *tar.Header) (m member, err error) {
+	if tree.IsSparse(h) {
+		return member{}, fault.Newf(fault.Input, "%s is a sparse file, which data.tar cannot hold", h.Name)
 	}
-	m := member{Entry: tree.Entry{
-		Path: name, Mode: uint32(h.Mode) & 0o7777, UID: uint32(h.Uid), GID: uint32(h.Gid), MTime: h.ModTime,
-		Target: h.Linkname, Major: uint32(h.Devmajor), Minor: uint32(h.Devminor),
-	}}
-	if h.Typeflag == tar.TypeLink {
-		m.hardLink, err = tree.CleanPath(h.Linkname)
-		m.Target = ""
-		return m, err
-	}
-	kind, known := fileTypes[h.Typeflag]
-	if !known {
-		return member{}, fault.Newf(fault.Input, "%s has the type %q, which data.tar cannot hold", name, h.Typeflag)
-	}
-	m.Mode |= kind
-	if kind == unix.S_IFREG {
-		m.Size = h.Size
-	}
-	for key, value := range h.PAXRecords {
-		if attr, ok := strings.CutPrefix(key, xattrPrefix); ok {
-			if m.Xattrs == nil {
-				m.Xattrs = make(map[string][]byte)
-			}
-			m.Xattrs[attr] = []byte(value)
-		} else if strings.HasPrefix(key, "GNU.sparse.") {
-			return member{}, fault.Newf(fault.Input, "%s is a sparse file, which data.tar cannot hold", name)
-		}
-	}
-	return m, nil
+	m.Entry, m.hardLink, err = tree.FromTar(h)
+	return m, err
 }
