@@ -152,3 +152,26 @@ func hashOf(number uint64) (crypto.Hash, error) {
 	}
 	return 0, fmt.Errorf("hash algorithm %d is not supported", number)
 }
+
+// dependencyColors returns, for each of what the package requires and provides, the colors of the files for which rpmbuild
+// found that.
+func (p *Package) dependencyColors() (requires, provides []uint32) {
+	requires, provides = make([]uint32, len(p.Requires)), make([]uint32, len(p.Provides))
+	d := decoder{h: p.Header}
+	n := len(p.Files)
+	starts, counts, dictionary := d.numbers(TagFileDependsX, n), d.numbers(TagFileDependsN, n), d.numbersAll(TagDependsDict)
+	for i := range p.Files {
+		for j := starts[i]; j-starts[i] < counts[i] && j < uint64(len(dictionary)); j++ {
+			into := requires
+			if dictionary[j]>>24 == 'P' {
+				into = provides
+			} else if dictionary[j]>>24 != 'R' {
+				continue
+			}
+			if k := dictionary[j] & 0xffffff; k < uint64(len(into)) {
+				into[k] |= p.Files[i].Color
+			}
+		}
+	}
+	return requires, provides
+}

@@ -23,6 +23,7 @@ const (
 	SensePreUn        Sense = 1 << 11
 	SensePostUn       Sense = 1 << 12
 	SenseVerify       Sense = 1 << 13
+	SenseFindRequires Sense = 1 << 14 // found by rpmbuild
 	SenseTriggerIn    Sense = 1 << 16
 	SenseTriggerUn    Sense = 1 << 17
 	SenseTriggerPost  Sense = 1 << 18 // %triggerpostun
@@ -75,6 +76,32 @@ func (r Relation) String() string {
 // Transient reports whether what meets a relation of that sense is needed by the installation alone.
 func (s Sense) Transient() bool {
 	return s&(SensePre|SensePost|SenseRPMLib|SenseKeyring|SensePreTrans|SensePostTrans) != 0 && s&(SensePreUn|SensePostUn|SenseMeta) == 0
+}
+
+// unordered reports whether a relation of that sense plays no part in the order of installation.
+func (s Sense) unordered() bool {
+	return s&(SenseRPMLib|SenseConfig|SensePreTrans|SensePostTrans|SenseVerify|SenseMeta) != 0 && s&(SensePre|SensePost|SensePreUn|SensePostUn) == 0
+}
+
+// legacyPre reports whether the sense is that of rpm 3's PreReq, which does not say what for.
+func (s Sense) legacyPre() bool {
+	const senses = SenseInterpreter | SensePre | SensePost | SensePreUn | SensePostUn | SenseVerify | SenseFindRequires | SenseRPMLib |
+		SenseKeyring | SensePreTrans | SensePostTrans | SensePreReq | SenseMeta | SenseMissingOK
+	return s&senses == SensePreReq
+}
+
+// overlaps reports whether two relations to one name have a version in common. Where one of them has no version, they do.
+func (r Relation) overlaps(o Relation) bool {
+	if r.Sense&comparison == 0 || o.Sense&comparison == 0 || r.Version == "" || o.Version == "" {
+		return true
+	}
+	switch c := Compare(r.Version, o.Version); {
+	case c < 0:
+		return r.Sense&Greater != 0 || o.Sense&Less != 0
+	case c > 0:
+		return r.Sense&Less != 0 || o.Sense&Greater != 0
+	}
+	return r.Sense&o.Sense&comparison != 0
 }
 
 // First reports whether what meets the relation must be installed, and work, before the package is: it is needed by a
@@ -136,23 +163,21 @@ func (d *decoder) stringsOf(t Tag, n int) []string {
 }
 
 func (d *decoder) number(t Tag) uint64 {
-	all, err := d.h.Numbers(t)
-	if d.err == nil {
-		d.err = err
-	}
-	if len(all) > 0 {
+	if all := d.numbersAll(t); len(all) > 0 {
 		return all[0]
 	}
 	return 0
 }
 
 // numbers is stringsOf for numbers.
-func (d *decoder) numbers(t Tag, n int) []uint64 {
+func (d *decoder) numbers(t Tag, n int) []uint64 { return counted(d, t, d.numbersAll(t), n) }
+
+func (d *decoder) numbersAll(t Tag) []uint64 {
 	all, err := d.h.Numbers(t)
 	if d.err == nil {
 		d.err = err
 	}
-	return counted(d, t, all, n)
+	return all
 }
 
 func counted[T any](d *decoder, t Tag, all []T, n int) []T {

@@ -140,7 +140,7 @@ func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 	if err != nil {
 		return nil, err
 	}
-	repos, err := d.repositories(r)
+	repos, err := d.Repositories(r)
 	if err != nil {
 		return nil, err
 	}
@@ -191,8 +191,8 @@ func kept(previous *lock.Lock, upgrade []string) map[string]string {
 	return out
 }
 
-// repositories returns the release's own suites and those that the recipe adds.
-func (d *Debian) repositories(r *recipe.Recipe) ([]archive.Repository, error) {
+// Repositories returns the release's own suites and those that the recipe adds.
+func (d *Debian) Repositories(r *recipe.Recipe) ([]archive.Repository, error) {
 	rel, _, err := d.release(r)
 	if err != nil {
 		return nil, err

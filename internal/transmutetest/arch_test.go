@@ -1,0 +1,82 @@
+package transmutetest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ingot/internal/fault"
+	"ingot/internal/progress"
+)
+
+// newArch makes the distribution, with all there is or with what some packages need. Its caches are those of the user
+// who runs the test.
+func newArch(t *testing.T, roots ...string) *Arch {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = t.TempDir()
+	}
+	a, err := NewArch(t.Context(), t.TempDir(), ArchOptions{Cache: filepath.Join(cache, "ingot"), Roots: roots,
+		Progress: progress.New(func(e progress.Event) {
+			if e.Kind == progress.End {
+				t.Log(e.Time.Format("05.000"), e.Name, e.Text)
+			}
+		})})
+	if fault.KindOf(err) == fault.Unreachable {
+		t.Skip("the live mirror cannot be reached:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func newPeer(t *testing.T, a *Arch, first ...string) *Peer {
+	t.Helper()
+	for _, program := range []string{"pacman", "pacman-key", "unshare"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("the host lacks a program:", err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("pacman wants root")
+	}
+	p, err := a.Peer(t.Context(), t.TempDir(), first...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestPacmanInstallsBase(t *testing.T) {
+	a := newArch(t, "base")
+	p := newPeer(t, a)
+	root := t.TempDir()
+	out, err := p.Run(t.Context(), root, "-Sy", "base")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	expectQuiet(t, out)
+	if out, err = p.Run(t.Context(), root, "-Qkk"); err != nil {
+		t.Errorf("pacman -Qkk: %v\n%s", err, out)
+	}
+}
+
+// expectQuiet looks for complaints in what pacman said. A scriptlet of filesystem cannot run, as there is no shell
+// yet: so it is on Arch Linux, where pacman goes on, too.
+func expectQuiet(t *testing.T, out string) {
+	t.Helper()
+	before := ""
+	for line := range strings.Lines(out) {
+		if (strings.HasPrefix(line, "error") || strings.HasPrefix(line, "warning")) && !strings.Contains(before, "call to execv failed") {
+			t.Errorf("pacman says: %s", line)
+		}
+		before = line
+	}
+	if n := strings.Count(out, "call to execv failed"); n != 1 {
+		t.Errorf("%d scripts lack a shell\n%s", n, out)
+	}
+}
