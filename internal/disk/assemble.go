@@ -87,16 +87,18 @@ func assemble(ctx context.Context, path string, s Spec) (m *Map, err error) {
 		}
 		err = errors.Join(err, f.Close()) // only now does another process get the lock
 	}()
-	ranges, err := s.write(ctx, newSparse(f, l.size), l)
+	w := newSummed(newSparse(f, l.size))
+	ranges, journal, err := s.write(ctx, w, l)
 	if err != nil {
 		return nil, err
 	}
 	task := s.Task.Begin("block map", 0, progress.Bytes)
-	m, err = NewMap(ctx, f, l.size, ranges, task)
+	m, err = newMap(ctx, f, l.size, ranges, w.sums, task)
 	task.End(err)
 	if err != nil {
 		return nil, err
 	}
+	m.Journal = journal
 	return m, os.Rename(tmp, path)
 }
 
@@ -150,28 +152,28 @@ func (s Spec) tooSmall(ctx context.Context, cause error) error {
 		fmt.Sprintf("set disk: size: to %dGiB or more, or leave it out", roundUp(least, gibibyte)/gibibyte))
 }
 
-// write writes everything of the disk, and returns what of it means something.
-func (s Spec) write(ctx context.Context, w io.WriterAt, l layout) ([]Range, error) {
-	ranges := l.probed()
+// write writes everything of the disk, and returns what of it means something, and the Journal of its Map.
+func (s Spec) write(ctx context.Context, w io.WriterAt, l layout) (ranges, journal []Range, err error) {
+	ranges = l.probed()
 	head, tail, err := l.table.encode(l.size)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if s.bios() {
 		first, core, err := embedGRUB(s.BootImage, s.CoreImage, head[:SectorSize], l.core)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		copy(head, first)
 		if _, err := w.WriteAt(core, l.core.Off); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		ranges = append(ranges, l.core)
 	}
 	if s.uefi() {
 		esp, err := fat.Write(ctx, w, l.esp.Off, fat.Options{Size: l.esp.Len, Hidden: l.esp.Off, Serial: s.FATSerial, Label: "ESP", Date: s.Date}, s.ESP)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, r := range esp {
 			ranges = append(ranges, Range{l.esp.Off + r.Off, r.Len})
@@ -183,21 +185,19 @@ func (s Spec) write(ctx context.Context, w io.WriterAt, l layout) ([]Range, erro
 	fs, err := ext4.Write(ctx, w, l.root.Off, s.Root, o)
 	task.End(err)
 	if fault.KindOf(err) == fault.Space && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
-		return nil, s.tooSmall(ctx, err)
+		return nil, nil, s.tooSmall(ctx, err)
 	} else if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, r := range fs.Allocated {
 		ranges = append(ranges, Range{l.root.Off + r.Offset, r.Length})
 	}
-	// The journal is empty and says so, and noise in it does no harm. But the remains of the journal of the
-	// same filesystem, on a device that was installed before, would be replayed after a crash.
 	for _, r := range fs.Journal {
-		ranges = append(ranges, Range{l.root.Off + r.Offset, r.Length})
+		journal = append(journal, Range{l.root.Off + r.Offset, r.Length})
 	}
 	if _, err := w.WriteAt(head, 0); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	_, err = w.WriteAt(tail, l.size-int64(len(tail)))
-	return ranges, err
+	return ranges, journal, err
 }

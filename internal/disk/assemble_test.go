@@ -45,8 +45,11 @@ func (f files) Walk(_ context.Context, fn func(tree.Entry) error) error {
 	return nil
 }
 
-func (f files) Open(path string) (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(f[path])), nil
+func (f files) Open(path string) (tree.File, error) {
+	return struct {
+		*bytes.Reader
+		io.Closer
+	}{bytes.NewReader(f[path]), io.NopCloser(nil)}, nil
 }
 
 // images are stand-ins for GRUB's, for tests that do not boot.

@@ -27,15 +27,21 @@ const BlockSize = 512 << 10
 const (
 	maxDisk   = 64 << 40
 	maxBlocks = 1 << 20
+	// maxJournal bounds the pieces of a journal, one in each group of blocks that it meets.
+	maxJournal = 1 << 10
 )
 
 // Map says which blocks of a disk mean something. A block is left out only if everything in it is free, or
 // declared uninitialised by its filesystem, so that it may hold anything at all; in an image made here it
 // holds zeros. A block that means zeros is in the map.
 type Map struct {
-	Size      int64   `json:"size"`       // of the disk, in bytes
-	BlockSize int64   `json:"block_size"` // always BlockSize
-	Blocks    []Block `json:"blocks"`     // by ascending index
+	Size      int64 `json:"size"`       // of the disk, in bytes
+	BlockSize int64 `json:"block_size"` // always BlockSize
+	// Journal is where the root filesystem's empty journal is, in bytes of the disk: its blocks are not in the map, and noise
+	// in them is harmless. But on a device that had this image before, the journal may have remains that would be replayed
+	// after a crash; Install clears them.
+	Journal []Range `json:"journal,omitempty"`
+	Blocks  []Block `json:"blocks"` // by ascending index
 }
 
 // Block is one block that means something.
@@ -71,24 +77,34 @@ func (b *Block) UnmarshalJSON(data []byte) error {
 // NewMap hashes the blocks of an image of size bytes that any of the ranges touches. Only those are read, in
 // order and in parallel; the task counts their bytes.
 func NewMap(ctx context.Context, r io.ReaderAt, size int64, ranges []Range, task *progress.Task) (*Map, error) {
+	return newMap(ctx, r, size, ranges, nil, task)
+}
+
+// newMap is NewMap where the sums of some blocks are known.
+func newMap(ctx context.Context, r io.ReaderAt, size int64, ranges []Range, known map[int32][32]byte, task *progress.Task) (*Map, error) {
 	m := &Map{Size: size, BlockSize: BlockSize}
-	for _, index := range touched(ranges) {
+	var unknown []int
+	for i, index := range touched(ranges) {
 		if int64(index)*BlockSize >= size {
 			return nil, fmt.Errorf("mapping blocks: block %d is not within the disk of %d bytes", index, size)
 		}
-		m.Blocks = append(m.Blocks, Block{Index: index})
+		sum, ok := known[index]
+		if !ok {
+			unknown = append(unknown, i)
+		}
+		m.Blocks = append(m.Blocks, Block{index, sum})
 	}
-	task.Grow(int64(len(m.Blocks)) * BlockSize)
+	task.Grow(int64(len(unknown)) * BlockSize)
 	g, ctx := errgroup.WithContext(ctx)
 	var next atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
 			buf := make([]byte, BlockSize)
-			for i := next.Add(1) - 1; i < int64(len(m.Blocks)); i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < int64(len(unknown)); i = next.Add(1) - 1 {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				b := &m.Blocks[i]
+				b := &m.Blocks[unknown[i]]
 				if err := m.ReadBlock(r, b.Index, buf); err != nil {
 					return err
 				}
@@ -218,7 +234,14 @@ func (m *Map) Diff(parent *Map) Changes {
 // Encode returns the map as JSON, always the same bytes for the same map, with a line for every block.
 func (m *Map) Encode() []byte {
 	var w bytes.Buffer
-	fmt.Fprintf(&w, "{\"size\":%d,\"block_size\":%d,\"blocks\":[", m.Size, m.BlockSize)
+	fmt.Fprintf(&w, "{\"size\":%d,\"block_size\":%d,", m.Size, m.BlockSize)
+	for i, r := range m.Journal {
+		fmt.Fprintf(&w, "%s{\"off\":%d,\"len\":%d}", []string{"\"journal\":[", ","}[min(i, 1)], r.Off, r.Len)
+	}
+	if len(m.Journal) > 0 {
+		w.WriteString("],")
+	}
+	w.WriteString("\"blocks\":[")
 	for i, b := range m.Blocks {
 		if i > 0 {
 			w.WriteByte(',')
@@ -231,7 +254,7 @@ func (m *Map) Encode() []byte {
 
 // DecodeMap reads and checks a map that Encode made.
 func DecodeMap(r io.Reader) (*Map, error) {
-	const limit = 256 + maxBlocks*96
+	const limit = 256 + maxBlocks*96 + maxJournal*64
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading block map: %w", err)
@@ -260,8 +283,9 @@ func (m *Map) check() error {
 		return fmt.Errorf("its blocks have %d bytes, not %d", m.BlockSize, int64(BlockSize))
 	case m.Size <= 0 || m.Size > maxDisk || m.Size%SectorSize != 0:
 		return fmt.Errorf("a disk cannot have %d bytes", m.Size)
-	case len(m.Blocks) > maxBlocks:
-		return fmt.Errorf("it has %d blocks; at most %d are allowed", len(m.Blocks), maxBlocks)
+	case len(m.Blocks) > maxBlocks || len(m.Journal) > maxJournal:
+		return fmt.Errorf("it has %d blocks and %d pieces of journal; at most %d and %d are allowed",
+			len(m.Blocks), len(m.Journal), maxBlocks, maxJournal)
 	}
 	last := int32(-1)
 	for _, b := range m.Blocks {
@@ -269,6 +293,11 @@ func (m *Map) check() error {
 			return fmt.Errorf("block %d is out of order, or not within the disk", b.Index)
 		}
 		last = b.Index
+	}
+	for _, r := range m.Journal {
+		if r.Off < 0 || r.Len <= 0 || r.Len > m.Size || r.Off > m.Size-r.Len {
+			return fmt.Errorf("the journal (%d bytes at %d) is not within the disk", r.Len, r.Off)
+		}
 	}
 	return nil
 }

@@ -60,8 +60,8 @@ func TestNewMap(t *testing.T) {
 
 func TestMapEncoding(t *testing.T) {
 	t.Parallel()
-	m := &Map{Size: 3 * BlockSize, BlockSize: BlockSize, Blocks: []Block{{Index: 0}, {2, [32]byte{1, 2, 3}}}}
-	want := `{"size":1572864,"block_size":524288,"blocks":[
+	m := &Map{Size: 3 * BlockSize, BlockSize: BlockSize, Journal: []Range{{5, 7}, {4096, 8192}}, Blocks: []Block{{Index: 0}, {2, [32]byte{1, 2, 3}}}}
+	want := `{"size":1572864,"block_size":524288,"journal":[{"off":5,"len":7},{"off":4096,"len":8192}],"blocks":[
 {"index":0,"sha256":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="},
 {"index":2,"sha256":"AQIDAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}
 `
@@ -82,6 +82,7 @@ func TestMapEncoding(t *testing.T) {
 		"short":      strings.Replace(want, "AQID", "", 1),
 		"trailing":   want + "{}",
 		"unknown":    strings.Replace(want, `"size"`, `"sise"`, 1),
+		"journal":    strings.Replace(want, `"len":8192`, `"len":1572864`, 1),
 		"empty":      "",
 	} {
 		if _, err := DecodeMap(strings.NewReader(text)); fault.KindOf(err) != fault.Input {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ingot/internal/disk/ext4"
 	"ingot/internal/fault"
 	"ingot/internal/progress"
 )
@@ -112,6 +113,9 @@ func install(ctx context.Context, w target, size int64, image io.ReaderAt, m *Ma
 	if err := w.Sync(); err != nil {
 		return fmt.Errorf("wiping the partition table: %w", err)
 	}
+	if err := clearJournal(ctx, w, m.Journal); err != nil {
+		return fmt.Errorf("clearing the remains of a journal: %w", err)
+	}
 	total := m.Bytes()
 	if o.Verify {
 		total *= 2
@@ -164,6 +168,32 @@ func install(ctx context.Context, w target, size int64, image io.ReaderAt, m *Ma
 		return nil
 	}
 	return verify(ctx, w, size, image, m, o.Task, flush)
+}
+
+// clearJournal clears every block that was part of a log. It reads all, and writes as little as it can: what is written to a
+// volume takes room in its snapshots.
+func clearJournal(ctx context.Context, w target, journal []Range) error {
+	buf := make([]byte, BlockSize)
+	for _, r := range journal {
+		for off := r.Off; off < r.End(); off += int64(len(buf)) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			b := buf[:min(int64(len(buf)), r.End()-off)]
+			if _, err := w.ReadAt(b, off); err != nil {
+				return err
+			}
+			for at := 0; at+ext4.BlockSize <= len(b); at += ext4.BlockSize {
+				if !ext4.IsLog(b[at:]) {
+					continue
+				}
+				if _, err := w.WriteAt(make([]byte, ext4.BlockSize), off+int64(at)); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // verify reads back what install wrote, from the device itself and not from the host's cache.

@@ -105,6 +105,48 @@ func TestInstall(t *testing.T) {
 	}
 }
 
+// TestInstallClearsTheLog leaves no block on a device that recovery would take for a part of the new filesystem's log.
+func TestInstallClearsTheLog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "disk.img")
+	m, err := Assemble(t.Context(), path, spec(recipe.TableGPT, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer image.Close()
+	if len(m.Journal) == 0 || m.Journal[0].Len < 3*mib {
+		t.Fatalf("the journal is at %v", m.Journal)
+	}
+	device := noisy(t, m.Size)
+	log := append([]byte{0xc0, 0x3b, 0x39, 0x98}, noise(make([]byte, 4092), 3)...)
+	at, last := m.Journal[0].Off, m.Journal[0].End()-4096
+	for _, off := range []int64{at, at + 8192, last, m.Journal[0].End() + 4096} {
+		if err := writeAt(device, log, off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := install(t.Context(), device, m.Size, image, m, InstallOptions{Verify: true}, noFlush); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, m.Size)
+	if err := readAt(device, got); err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []int64{at, at + 8192, last} {
+		if !isZero(got[off : off+4096]) {
+			t.Errorf("a block of the log is left at %d", off)
+		}
+	}
+	if before := noise(make([]byte, m.Size), 9); !bytes.Equal(got[at+4*mib/2:at+5*mib/2], before[at+4*mib/2:at+5*mib/2]) {
+		t.Error("blocks that are no log were written")
+	}
+}
+
 func TestInstallRefuses(t *testing.T) {
 	t.Parallel()
 	image, m := imageFor(t, recipe.TableGPT)

@@ -14,7 +14,10 @@ const SectorSize = 512
 const alignment = 1 << 20
 
 // Range is a piece of a disk, in bytes from its start.
-type Range struct{ Off, Len int64 }
+type Range struct {
+	Off int64 `json:"off"`
+	Len int64 `json:"len"`
+}
 
 // End is the offset of the first byte after the range.
 func (r Range) End() int64 { return r.Off + r.Len }

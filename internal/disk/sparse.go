@@ -2,7 +2,9 @@ package disk
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"io"
+	"maps"
 	"sync"
 )
 
@@ -13,6 +15,9 @@ var zeros [64 << 10]byte
 
 // isZero tells whether p, of at most len(zeros) bytes, is all zeros.
 func isZero(p []byte) bool { return bytes.Equal(p, zeros[:len(p)]) }
+
+// writeSize bounds one write to a file: into the page cache, larger ones are slower.
+const writeSize = 256 << 10
 
 // sparse writes to a new file, which reads as zeros, and leaves out the zeros that it is given: they need
 // no space on the host. Its methods may be called by many goroutines.
@@ -27,11 +32,12 @@ func newSparse(w io.WriterAt, size int64) *sparse {
 	return &sparse{w: w, written: make([]uint64, roundUp(size, hole*64)/(hole*64))}
 }
 
-// WriteAt implements io.WriterAt. It writes the runs of p that are not zero in as few calls as there are runs.
+// WriteAt implements io.WriterAt. It writes the runs of p that are not zero in about as many calls as there are runs.
 func (s *sparse) WriteAt(p []byte, off int64) (int, error) {
 	for done := 0; done < len(p); {
 		end := s.run(p, off, done, false)
 		if end > done {
+			end = min(end, done+writeSize)
 			if n, err := s.w.WriteAt(p[done:end], off+int64(done)); err != nil {
 				return done + n, err
 			}
@@ -58,4 +64,30 @@ func (s *sparse) run(p []byte, off int64, start int, skip bool) int {
 		start = end
 	}
 	return start
+}
+
+// summed hashes whole blocks while they are written, so that they need not be read again. Its methods may be called by many
+// goroutines.
+type summed struct {
+	w io.WriterAt
+
+	mu   sync.Mutex
+	sums map[int32][32]byte // by block, of those that one write wrote and no other touched
+}
+
+func newSummed(w io.WriterAt) *summed { return &summed{w: w, sums: map[int32][32]byte{}} }
+
+// WriteAt implements io.WriterAt.
+func (s *summed) WriteAt(p []byte, off int64) (int, error) {
+	found := map[int32][32]byte{}
+	for at := roundUp(off, BlockSize); at+BlockSize <= off+int64(len(p)); at += BlockSize {
+		found[int32(at/BlockSize)] = sha256.Sum256(p[at-off:][:BlockSize])
+	}
+	s.mu.Lock()
+	for at := roundDown(off, BlockSize); at < off+int64(len(p)); at += BlockSize {
+		delete(s.sums, int32(at/BlockSize))
+	}
+	maps.Copy(s.sums, found)
+	s.mu.Unlock()
+	return s.w.WriteAt(p, off)
 }

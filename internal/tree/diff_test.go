@@ -22,7 +22,7 @@ import (
 // broken is a Source whose files cannot be opened.
 type broken struct{ Source }
 
-func (broken) Open(string) (io.ReadCloser, error) { return nil, errors.New("no") }
+func (broken) Open(string) (File, error) { return nil, errors.New("no") }
 
 func sample() memory {
 	twin := func(e *Entry) { e.Inode = 7 }

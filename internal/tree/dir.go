@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"slices"
@@ -63,7 +62,7 @@ func (d *dir) Walk(ctx context.Context, fn func(Entry) error) error {
 	return err
 }
 
-func (d *dir) Open(name string) (io.ReadCloser, error) {
+func (d *dir) Open(name string) (File, error) {
 	f, err := d.open(name)
 	if err != nil {
 		return nil, fmt.Errorf("opening %s in %s: %w", name, d.root.Name(), err)

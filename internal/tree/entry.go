@@ -31,5 +31,11 @@ type Source interface {
 	// directory in byte order. It stops at fn's first error and returns it.
 	Walk(ctx context.Context, fn func(Entry) error) error
 	// Open opens a regular file's content; path is an Entry's.
-	Open(path string) (io.ReadCloser, error)
+	Open(path string) (File, error)
+}
+
+// File is the content of an open regular file.
+type File interface {
+	io.ReadCloser
+	io.ReaderAt
 }

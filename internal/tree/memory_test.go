@@ -35,12 +35,15 @@ func (m memory) Walk(ctx context.Context, fn func(Entry) error) error {
 	return nil
 }
 
-func (m memory) Open(path string) (io.ReadCloser, error) {
+func (m memory) Open(path string) (File, error) {
 	f, ok := m[path]
 	if !ok || f.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fs.ErrNotExist
 	}
-	return io.NopCloser(bytes.NewReader([]byte(f.text))), nil
+	return struct {
+		*bytes.Reader
+		io.Closer
+	}{bytes.NewReader([]byte(f.text)), io.NopCloser(nil)}, nil
 }
 
 var sometime = time.Date(2024, 2, 29, 12, 0, 0, 123456789, time.UTC)

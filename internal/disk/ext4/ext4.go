@@ -25,6 +25,10 @@ import (
 // BlockSize is the block size of the filesystems that Write makes, in bytes.
 const BlockSize = 4096
 
+// PieceSize is how much of a file's content Write writes at once: whatever lies between two multiples of it, counted
+// from the start of the device.
+const PieceSize = 512 << 10
+
 // Profile is a set of features, chosen by who has to read the filesystem.
 type Profile int
 
@@ -51,7 +55,7 @@ type Options struct {
 	ReservedPercent int   // of the blocks, for root only: 0 to 50
 	JournalSize     int64 // in bytes; 0 for what mke2fs chooses for the size
 	Free            int64 // for Need: bytes that an ordinary user can still write; negative if the reserve may be used up, too
-	// Task, when there is one, grows by the bytes of content and advances with them. The caller ends it.
+	// Task, when there is one, grows by the bytes that content takes and advances with them. The caller ends it.
 	Task *progress.Task
 }
 
@@ -88,7 +92,7 @@ func Write(ctx context.Context, w io.WriterAt, off int64, src tree.Source, o Opt
 	if err != nil {
 		return nil, err
 	}
-	l := p.place(g)
+	l := p.placeInside(g)
 	if err := p.fits(l); err != nil {
 		return nil, err
 	}

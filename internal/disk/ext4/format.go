@@ -128,4 +128,12 @@ type span struct{ start, n int64 }
 
 func (s span) end() int64 { return s.start + s.n }
 
+// total returns how many blocks spans have, which do not overlap.
+func total(spans []span) (n int64) {
+	for _, s := range spans {
+		n += s.n
+	}
+	return n
+}
+
 func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }

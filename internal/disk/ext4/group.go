@@ -96,13 +96,14 @@ func (l *placed) groupUse(i int64, dirs int64) (d *group, blockMap, inodeMap []b
 			plain = plain && start >= own.start && end <= own.end()
 		}
 	}
-	mark(0, l.used)
-	from := sort.Search(len(l.fixed), func(k int) bool { return l.fixed[k].end() > first })
-	for _, f := range l.fixed[from:] {
-		if f.start >= first+size {
-			break
+	for _, spans := range [][]span{l.taken, l.fixed} {
+		from := sort.Search(len(spans), func(k int) bool { return spans[k].end() > first })
+		for _, s := range spans[from:] {
+			if s.start >= first+size {
+				break
+			}
+			mark(s.start, s.end())
 		}
-		mark(f.start, f.end())
 	}
 	d.freeBlocks = size - countBits(blockMap, size)
 	setBits(blockMap, size, blocksPerGroup-size) // beyond the end

@@ -90,12 +90,14 @@ func (m memory) Walk(ctx context.Context, fn func(tree.Entry) error) error {
 	return nil
 }
 
-func (m memory) Open(name string) (io.ReadCloser, error) {
+func (m memory) Open(name string) (tree.File, error) {
 	f := m[name]
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.NewSectionReader(f, 0, f.Size), io.NopCloser(nil)}, nil
+	return memoryContent{io.NewSectionReader(f, 0, f.Size), io.NopCloser(nil)}, nil
+}
+
+type memoryContent struct {
+	*io.SectionReader
+	io.Closer
 }
 
 func (f *memFile) ReadAt(b []byte, off int64) (int, error) {

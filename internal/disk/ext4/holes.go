@@ -20,7 +20,7 @@ import (
 // extent of their own, and files shorter than that are not looked into.
 const (
 	minHole   = 16
-	scanChunk = 1 << 20
+	scanChunk = 256 << 10
 )
 
 // DataSeeker is what a file opened by a tree.Source may implement to tell where it has holes. SeekData returns the
@@ -30,51 +30,34 @@ type DataSeeker interface {
 	SeekData(off int64) (int64, error)
 }
 
-// content reads a file from front to back, with gaps.
-type content struct {
-	r   io.ReadCloser
-	at  io.ReaderAt // r, if it can
-	pos int64
-}
-
-func openContent(src tree.Source, n *node) (*content, error) {
+// open opens the content of a file.
+func (n *node) open(src tree.Source) (tree.File, error) {
 	r, err := src.Open(n.path)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s for an ext4 filesystem: %w", n.path, err)
 	}
-	at, _ := r.(io.ReaderAt)
-	return &content{r: r, at: at}, nil
+	return r, nil
 }
 
-// read fills b from offset off, which only grows from call to call.
-func (c *content) read(n *node, b []byte, off int64) error {
-	var err error
-	if c.at != nil {
-		var got int
-		if got, err = c.at.ReadAt(b, off); got == len(b) {
-			err = nil
-		}
-	} else {
-		_, err = io.CopyN(io.Discard, c.r, off-c.pos)
-		if err == nil {
-			_, err = io.ReadFull(c.r, b)
-		}
-		c.pos = off + int64(len(b))
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+// read fills b from offset off of the open file; what is beyond the file's end is zeros.
+func (n *node) read(r io.ReaderAt, b []byte, off int64) error {
+	used := min(int64(len(b)), n.size-off)
+	clear(b[used:])
+	switch got, err := r.ReadAt(b[:used], off); {
+	case int64(got) == used:
+		return nil
+	case errors.Is(err, io.EOF):
 		return fault.New(fault.Input, fmt.Errorf("reading %s: it ended before the %d bytes that it had", n.path, n.size),
 			"something writes to the tree while it is being read")
-	}
-	if err != nil {
+	default:
 		return fmt.Errorf("reading %s: %w", n.path, err)
 	}
-	return nil
 }
 
-// data returns the least offset ≥ off where the file may have anything but zeros.
-func (c *content) data(n *node, off int64) int64 {
+// data returns the least offset ≥ off where the open file may have anything but zeros.
+func (n *node) data(r tree.File, off int64) int64 {
 	next, err := off, error(nil)
-	switch f := c.r.(type) {
+	switch f := r.(type) {
 	case *os.File:
 		next, err = unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
@@ -95,47 +78,62 @@ func (c *content) data(n *node, off int64) int64 {
 // workers is how many goroutines read and write files at once. More do not help one disk.
 func workers() int { return min(runtime.GOMAXPROCS(0), 4) }
 
-// findHoles looks for holes in the content of files.
-func findHoles(ctx context.Context, src tree.Source, nodes []*node) error {
-	group, ctx := errgroup.WithContext(ctx)
-	queue := make(chan *node)
-	group.Go(func() error {
-		defer close(queue)
-		for _, n := range nodes {
-			if !n.is(modeRegular) || n.size < minHole*BlockSize {
-				continue
-			}
-			select {
-			case queue <- n:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}
-		return nil
-	})
+// holeFinder looks for holes in the content of files, while the walk goes on that finds the files.
+type holeFinder struct {
+	group *errgroup.Group
+	ctx   context.Context // ends when a file cannot be read
+	queue chan *node
+}
+
+func newHoleFinder(ctx context.Context, src tree.Source) *holeFinder {
+	h := &holeFinder{queue: make(chan *node, 256)}
+	h.group, h.ctx = errgroup.WithContext(ctx)
 	for range workers() {
-		group.Go(func() error {
+		h.group.Go(func() error {
 			buf := make([]byte, scanChunk)
-			for n := range queue {
-				if err := scan(ctx, src, n, buf); err != nil {
+			for n := range h.queue {
+				if err := n.scan(h.ctx, src, buf); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	return group.Wait()
+	return h
+}
+
+// look has a file looked into, if it is long enough to have holes.
+func (h *holeFinder) look(n *node) error {
+	if !n.is(modeRegular) || n.size < minHole*BlockSize {
+		return nil
+	}
+	select {
+	case h.queue <- n:
+		return nil
+	case <-h.ctx.Done():
+		return h.ctx.Err()
+	}
+}
+
+// wait returns when all files have been looked into; what the walk said of itself matters less than why a file
+// could not be read, which may have ended it.
+func (h *holeFinder) wait(walk error) error {
+	close(h.queue)
+	if err := h.group.Wait(); err != nil {
+		return err
+	}
+	return walk
 }
 
 var zeros [BlockSize]byte
 
 // scan finds what of a file is not holes.
-func scan(ctx context.Context, src tree.Source, n *node, buf []byte) error {
-	c, err := openContent(src, n)
+func (n *node) scan(ctx context.Context, src tree.Source, buf []byte) error {
+	r, err := n.open(src)
 	if err != nil {
 		return err
 	}
-	defer c.r.Close()
+	defer r.Close()
 	n.content = nil
 	end := ceilDiv(n.size, BlockSize)
 	for off := int64(0); off < n.size; {
@@ -143,11 +141,11 @@ func scan(ctx context.Context, src tree.Source, n *node, buf []byte) error {
 			return err
 		}
 		// A whole block is looked at even where its first bytes are known to be zero.
-		if off = c.data(n, off) &^ (BlockSize - 1); off >= n.size {
+		if off = n.data(r, off) &^ (BlockSize - 1); off >= n.size {
 			break
 		}
 		b := buf[:min(int64(len(buf)), n.size-off)]
-		if err := c.read(n, b, off); err != nil {
+		if err := n.read(r, b, off); err != nil {
 			return err
 		}
 		for ; len(b) > 0; b, off = b[min(BlockSize, len(b)):], off+BlockSize {

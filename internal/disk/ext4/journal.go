@@ -20,6 +20,10 @@ const (
 	journalUsersOffset = 0x100
 )
 
+// IsLog tells whether a block of a journal's body looks like part of its log, as what recovery goes through begins
+// with the magic number. What the log carries lies between such blocks, and is lost without them.
+func IsLog(block []byte) bool { return binary.BigEndian.Uint32(block) == journalMagic }
+
 // journalBlocks returns the size of the journal: what was asked for in bytes, or mke2fs's choice
 // (lib/ext2fs/mkjournal.c, ext2fs_default_journal_size).
 func journalBlocks(blocks, size int64) int64 {

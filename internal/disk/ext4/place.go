@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"crypto/sha256"
 	"fmt"
 
 	"ingot/internal/fault"
@@ -13,14 +14,35 @@ type placed struct {
 	seed        uint32 // of every checksum
 	resizeBlock int64  // of the resize inode's double indirect map
 	journal     *node
-	used        int64 // where free space begins, but for what is fixed
-	total       int64 // blocks in use
+	taken       []span // what is in use besides what is fixed, sorted
+	total       int64  // blocks in use
+}
+
+// gaps are what keeps images of almost the same tree alike. Without any, a file that grew by a block would move all content
+// after it, so that each 512 KiB of a snapshot would differ. So after some files, the next place is a multiple of to
+// bytes: there a move by less ends, with a good chance. Which files these are depends on their names and sizes alone, so that
+// there is one in about every so many bytes of content, at the same places in both images.
+//
+// The smaller gaps cost a few more blocks of a snapshot, the larger ones only space that is free anyway; docs/performance.md
+// has the figures.
+var gaps = []struct{ every, to int64 }{{1 << 20, 32 << 10}, {8 << 20, 1 << 20}, {32 << 20, 8 << 20}}
+
+// gap returns the multiple of blocks at which the file after this one begins.
+func (n *node) gap() (blocks int64) {
+	sum := sha256.Sum256([]byte(n.path))
+	blocks = 1
+	for _, g := range gaps {
+		if float64(le.Uint32(sum[:]))/(1<<32) < float64(n.size)/float64(g.every) {
+			blocks = g.to / BlockSize
+		}
+	}
+	return blocks
 }
 
 // place decides where everything goes: after what is fixed, the journal; then all that is metadata, in the order of the
-// tree; then all content, in the same order, without gaps. So a change moves nothing that comes before it. The
+// tree; then all content, in the same order, with gaps if they are wanted. So a change moves nothing that comes before it. The
 // order of inodes is that of the tree, too.
-func (p *plan) place(g *geometry) *placed {
+func (p *plan) place(g *geometry, withGaps bool) *placed {
 	l := &placed{plan: p, geometry: g, seed: crc32c(^uint32(0), p.o.UUID[:])}
 	s := &space{fixed: g.fixed}
 	l.resizeBlock = s.block()
@@ -39,15 +61,27 @@ func (p *plan) place(g *geometry) *placed {
 			n.place(s, []span{{0, 1}})
 		}
 	}
+	next := gaps[len(gaps)-1].to / BlockSize // however many directories there are
 	for _, n := range all {
-		if n.is(modeRegular) {
-			n.place(s, n.content)
+		if !n.is(modeRegular) {
+			continue
 		}
+		if withGaps && len(n.content) > 0 {
+			s.skip(next)
+			next = n.gap()
+		}
+		n.place(s, n.content)
 	}
-	l.used = s.cursor
-	l.total = l.used
-	for _, f := range s.fixed {
-		l.total += max(f.end()-max(f.start, l.used), 0)
+	l.taken = s.taken
+	l.total = total(l.taken) + total(g.fixed)
+	return l
+}
+
+// placeInside is place with gaps, or without if the tree fits only so.
+func (p *plan) placeInside(g *geometry) *placed {
+	l := p.place(g, true)
+	if last := l.taken[len(l.taken)-1]; last.end() > g.blocks {
+		l = p.place(g, false)
 	}
 	return l
 }
@@ -64,17 +98,15 @@ func (n *node) place(s *space, content []span) {
 }
 
 // blocks counts what a node uses, as stat(2) does, but in blocks.
-func (n *node) blocks() (total int64) {
+func (n *node) blocks() int64 {
+	all := total(n.nodes)
 	for _, e := range n.extents {
-		total += e.n
-	}
-	for _, s := range n.nodes {
-		total += s.n
+		all += e.n
 	}
 	if n.xattrBlock != 0 {
-		total++
+		all++
 	}
-	return total
+	return all
 }
 
 func (l *placed) inodesNeeded() int64 { return firstFreeIno - 1 + int64(len(l.nodes)) }
@@ -119,7 +151,7 @@ func (p *plan) need(free int64) (int64, error) {
 		} else if err != nil {
 			return 0, err
 		}
-		l := p.place(g)
+		l := p.place(g, false)
 		missing := l.lacks(free)
 		if missing == 0 && l.inodesNeeded() <= l.inodes() {
 			return g.blocks * BlockSize, nil

@@ -38,12 +38,11 @@ func (n *node) is(mode uint32) bool { return n.mode&modeType == mode }
 
 // plan is a tree made ready to be placed: everything that does not depend on the size of the filesystem.
 type plan struct {
-	o        Options
-	traits   traits
-	root     *node
-	lost     *node
-	nodes    []*node // those with inodes from firstFreeIno on, in that order
-	contents int64   // bytes of all files
+	o      Options
+	traits traits
+	root   *node
+	lost   *node
+	nodes  []*node // those with inodes from firstFreeIno on, in that order
 }
 
 func newPlan(ctx context.Context, src tree.Source, o Options) (*plan, error) {
@@ -51,8 +50,9 @@ func newPlan(ctx context.Context, src tree.Source, o Options) (*plan, error) {
 		return nil, err
 	}
 	p := &plan{o: o, traits: profiles[o.Profile]}
-	r := &reading{plan: p, dirs: map[string]*node{}, links: map[uint64]*node{}}
-	if err := src.Walk(ctx, r.entry); err != nil {
+	holes := newHoleFinder(ctx, src)
+	r := &reading{plan: p, holes: holes, dirs: map[string]*node{}, links: map[uint64]*node{}}
+	if err := holes.wait(src.Walk(holes.ctx, r.entry)); err != nil {
 		return nil, fmt.Errorf("reading the tree for an ext4 filesystem: %w", err)
 	}
 	if p.root == nil {
@@ -71,10 +71,6 @@ func newPlan(ctx context.Context, src tree.Source, o Options) (*plan, error) {
 		}
 	}
 	p.lost.dir.blocks = max(p.lost.dir.blocks, lostFoundSize)
-	p.o.Task.Grow(p.contents)
-	if err := findHoles(ctx, src, p.nodes); err != nil {
-		return nil, err
-	}
 	return p, nil
 }
 
@@ -112,6 +108,7 @@ func (p *plan) addLostFound() {
 // reading is the walk through the tree.
 type reading struct {
 	*plan
+	holes *holeFinder
 	dirs  map[string]*node
 	links map[uint64]*node // by tree.Entry.Inode
 }
@@ -152,6 +149,9 @@ func (r *reading) add(e tree.Entry) error {
 			return err
 		}
 		r.number(n, parent, e)
+		if err := r.holes.look(n); err != nil {
+			return err
+		}
 	} else if n.is(modeDir) || n.mode != e.Mode || n.size != e.Size {
 		return fmt.Errorf("the tree says that it is the same file as %s, which it is not", n.path)
 	} else if n.links++; n.links > maxLinks {
@@ -209,7 +209,6 @@ func (r *reading) node(e tree.Entry) (*node, error) {
 		if e.Size > 0 {
 			n.content = []span{{0, ceilDiv(e.Size, BlockSize)}}
 		}
-		r.contents += e.Size
 	case modeDir:
 		n.links, n.dir = 2, &directory{}
 	case modeSymlink:

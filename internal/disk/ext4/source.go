@@ -195,8 +195,8 @@ func (f *FS) Follow(name string) (string, error) {
 	return relative(done), nil
 }
 
-// Open implements tree.Source. What it returns is an io.ReaderAt and a DataSeeker, too.
-func (f *FS) Open(name string) (io.ReadCloser, error) {
+// Open implements tree.Source. What it returns is a DataSeeker, too.
+func (f *FS) Open(name string) (tree.File, error) {
 	n, err := f.lookup(name)
 	if err != nil {
 		return nil, err

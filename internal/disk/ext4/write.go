@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,7 +21,7 @@ type blockWriter struct {
 	written []span
 }
 
-const writeSize = 2 << 20 // of one write, at most
+const writeSize = 256 << 10 // of one write, at most: into the page cache, larger ones are slower
 
 func newBlockWriter(ctx context.Context, w io.WriterAt, off int64) *blockWriter {
 	return &blockWriter{ctx: ctx, w: w, off: off, buf: make([]byte, 0, writeSize)}
@@ -67,102 +68,89 @@ func (w *blockWriter) flush() error {
 // write writes the whole filesystem: content with several goroutines, metadata with one more.
 func (l *placed) write(ctx context.Context, w io.WriterAt, off int64, src tree.Source) (*Layout, error) {
 	group, ctx := errgroup.WithContext(ctx)
-	queue := make(chan []*node)
-	group.Go(func() error {
-		defer close(queue)
-		return l.batches(ctx, queue)
-	})
-	writers := make([]*blockWriter, workers())
-	for i := range writers {
-		writers[i] = newBlockWriter(ctx, w, off)
+	m := &metadata{placed: l, w: newBlockWriter(ctx, w, off)}
+	group.Go(m.write)
+	pieces, written := l.pieces(off)
+	l.o.Task.Grow(total(written) * BlockSize)
+	var next atomic.Int64
+	for range workers() {
 		group.Go(func() error {
-			for batch := range queue {
-				if err := l.writeContent(writers[i], src, batch); err != nil {
+			buf := make([]byte, PieceSize)
+			for i := next.Add(1) - 1; i < int64(len(pieces)); i = next.Add(1) - 1 {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if err := l.writePiece(w, off, src, pieces[i], buf); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	m := &metadata{placed: l, w: newBlockWriter(ctx, w, off)}
-	group.Go(m.write)
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	written := m.w.written
-	for _, b := range writers {
-		written = append(written, b.written...)
-	}
-	return m.layout(merge(written)), nil
+	return m.layout(merge(append(written, m.w.written...))), nil
 }
 
-// batches divides the files with content among batches of about one write, in the order of their places.
-func (l *placed) batches(ctx context.Context, queue chan<- []*node) error {
-	var batch []*node
-	var blocks int64
-	send := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		select {
-		case queue <- batch:
-			batch, blocks = nil, 0
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+// fragment is a part of a file that is in one piece.
+type fragment struct {
+	*node
+	extent
+}
+
+// pieces divides all content into what lies between two multiples of PieceSize of the device that begins off bytes before the
+// filesystem, in the order of its places. It also returns where all of it goes.
+func (l *placed) pieces(off int64) (pieces [][]fragment, written []span) {
+	const blocks = PieceSize / BlockSize
+	shift := off / BlockSize % blocks
+	last := int64(-1)
 	for _, n := range l.nodes {
 		if !n.is(modeRegular) {
 			continue
 		}
-		if len(n.extents) == 0 {
-			l.o.Task.Add(n.size)
-			continue
-		}
-		batch = append(batch, n)
-		if blocks += n.blocks(); blocks >= writeSize/BlockSize {
-			if err := send(); err != nil {
-				return err
+		for _, e := range n.extents {
+			written = append(written, e.span)
+			for e.n > 0 {
+				here := e
+				piece := (e.start + shift) / blocks
+				here.n = min(e.n, (piece+1)*blocks-shift-e.start)
+				if piece != last {
+					pieces, last = append(pieces, nil), piece
+				}
+				pieces[len(pieces)-1] = append(pieces[len(pieces)-1], fragment{n, here})
+				e = extent{e.logical + here.n, span{e.start + here.n, e.n - here.n}}
 			}
 		}
 	}
-	return send()
+	return pieces, written
 }
 
-func (l *placed) writeContent(w *blockWriter, src tree.Source, batch []*node) error {
-	var done int64
-	for _, n := range batch {
-		if err := n.copyContent(w, src); err != nil {
-			return err
+// writePiece writes fragments, those that follow each other together.
+func (l *placed) writePiece(w io.WriterAt, off int64, src tree.Source, piece []fragment, buf []byte) error {
+	for len(piece) > 0 {
+		start, b := piece[0].start, buf[:0]
+		for len(piece) > 0 && piece[0].start == start+int64(len(b))/BlockSize {
+			f := piece[0]
+			room := buf[len(b) : int64(len(b))+f.extent.n*BlockSize]
+			if err := f.copyTo(room, src); err != nil {
+				return err
+			}
+			b, piece = buf[:len(b)+len(room)], piece[1:]
 		}
-		done += n.size
+		if _, err := w.WriteAt(b, off+start*BlockSize); err != nil {
+			return fmt.Errorf("writing an ext4 filesystem: %w", err)
+		}
+		l.o.Task.Add(int64(len(b)))
 	}
-	l.o.Task.Add(done)
-	return w.flush()
+	return nil
 }
 
-func (n *node) copyContent(w *blockWriter, src tree.Source) error {
-	c, err := openContent(src, n)
+func (f fragment) copyTo(b []byte, src tree.Source) error {
+	r, err := f.open(src)
 	if err != nil {
 		return err
 	}
-	defer c.r.Close()
-	for _, e := range n.extents {
-		for e.n > 0 {
-			b, err := w.room(e.start, e.n)
-			if err != nil {
-				return err
-			}
-			off := e.logical * BlockSize
-			used := min(int64(len(b)), n.size-off)
-			if err := c.read(n, b[:used], off); err != nil {
-				return err
-			}
-			clear(b[used:])
-			done := int64(len(b)) / BlockSize
-			e = extent{e.logical + done, span{e.start + done, e.n - done}}
-		}
-	}
-	return nil
+	defer r.Close()
+	return f.node.read(r, b, f.logical*BlockSize)
 }
