@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ingot/internal/distro"
+	"ingot/internal/distro/arch"
 	"ingot/internal/distro/debian"
 	"ingot/internal/fault"
 	"ingot/internal/fetch"
@@ -34,6 +35,7 @@ type Foundry struct {
 
 // distributions by the name that recipes use.
 var distributions = map[string]func() distro.Distribution{
+	"arch":   func() distro.Distribution { return arch.New() },
 	"debian": func() distro.Distribution { return debian.New() },
 }
 

@@ -64,6 +64,7 @@ func Servers(mirrors []string, repo, arch string) []string {
 // Ask is a request to repositories that have to be fetched.
 type Ask struct {
 	Repositories []Repository // the first one that has a package of a name wins
+	// Of the Targets of an Ask, A|B stands for the package A, or, where no repository has it or it is excluded, for B.
 	Request
 	// Keyring names the package that brings the certificates of packagers, and Masters are the fingerprints of
 	// the keys whose certifications make these valid. Both may be empty where each repository has Keys.
@@ -112,7 +113,9 @@ func Resolve(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) 
 			l.Date = s.index.Date
 		}
 	}
-	sel, err := Choose(ctx, databases, a.Request)
+	request := a.Request
+	request.Targets = a.targets(databases)
+	sel, err := Choose(ctx, databases, request)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -130,6 +133,24 @@ func Resolve(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) 
 		return nil, nil, err
 	}
 	return l, sel, a.verify(ctx, c, l, sel, of, r)
+}
+
+// targets settles the alternatives among the targets. Where none of them is there, the last one stays, to be reported;
+// where all are excluded, none is asked for.
+func (a *Ask) targets(databases []*Database) (all []string) {
+	for _, target := range a.Targets {
+		names := strings.Split(target, "|")
+		if len(names) > 1 {
+			names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(a.Exclude, name) })
+		}
+		for i, name := range names {
+			if i == len(names)-1 || slices.ContainsFunc(databases, func(d *Database) bool { return d.Package(name) != nil }) {
+				all = append(all, name)
+				break
+			}
+		}
+	}
+	return all
 }
 
 // goesForward refuses packages that are older than those of the previous lock.

@@ -18,7 +18,6 @@ import (
 	"ingot/internal/deb/archive"
 	"ingot/internal/distro"
 	"ingot/internal/fault"
-	"ingot/internal/fetch"
 	"ingot/internal/lock"
 	"ingot/internal/recipe"
 )
@@ -52,18 +51,13 @@ type espFile struct {
 
 // facts is the shape of facts.yaml.
 type facts struct {
-	User     string             `yaml:"user"`
+	distro.Image `yaml:",inline"`
+
 	Releases map[string]release `yaml:"releases"`
 	Mirrors  []string           `yaml:"mirrors"`
 	Suites   []suite            `yaml:"suites"`
 	Arches   map[string]arch    `yaml:"arches"`
 	Packages []string           `yaml:"packages"`
-	Cmdline  []string           `yaml:"cmdline"`
-	Drivers  []string           `yaml:"drivers"`
-	Enable   []string           `yaml:"enable"`
-	Rebuild  []string           `yaml:"rebuild"`
-	Files    []recipe.File      `yaml:"files"`
-	Clean    []string           `yaml:"clean"`
 }
 
 // Debian implements distro.Distribution.
@@ -201,7 +195,8 @@ func (d *Debian) Repositories(r *recipe.Recipe) ([]archive.Repository, error) {
 	if len(r.Keys) > 0 {
 		keys = r.Keys
 	}
-	own, err := keyring(r, keys, rel.Keys)
+	carried := distro.Carried{Keys: rel.Keys, Files: data}
+	own, err := carried.Keyring(r, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -216,7 +211,7 @@ func (d *Debian) Repositories(r *recipe.Recipe) ([]archive.Repository, error) {
 		})
 	}
 	for _, repo := range r.Repositories {
-		ring, err := keyring(r, repo.Keys, rel.Keys)
+		ring, err := carried.Keyring(r, repo.Keys)
 		if err != nil {
 			return nil, fmt.Errorf("repository %s: %w", repo.Name, err)
 		}
@@ -254,23 +249,4 @@ func siblings(mirrors []string, folder string) []string {
 		out[i] = m
 	}
 	return out
-}
-
-// keyring reads the keys that a recipe names, from its own files or from those that ingot carries.
-func keyring(r *recipe.Recipe, keys, carried []recipe.Key) (*fetch.Keyring, error) {
-	var texts [][]byte
-	var prints []string
-	for _, k := range keys {
-		text, err := keyText(r, k, carried)
-		if err != nil {
-			return nil, err
-		}
-		texts = append(texts, text)
-		prints = append(prints, strings.ToUpper(strings.ReplaceAll(k.Fingerprint, " ", "")))
-	}
-	ring, err := fetch.ReadKeys(texts...)
-	if err != nil {
-		return nil, err
-	}
-	return ring.Restrict(prints)
 }

@@ -2,16 +2,14 @@ package debian
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"os"
+	"path"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"ingot/internal/deb/install"
+	"ingot/internal/disk"
 	"ingot/internal/distro"
-	"ingot/internal/progress"
 	"ingot/internal/recipe"
 	"ingot/internal/sandbox"
 )
@@ -28,107 +26,43 @@ func (d *Debian) Install(ctx context.Context, b distro.Build) error {
 		Sandbox: func(ctx context.Context, root string) (*sandbox.Sandbox, error) {
 			return sandbox.Open(ctx, sandbox.Config{Root: root, Env: distro.Environment(b)})
 		},
-		PreConfigure: func(context.Context) error { return distro.WriteFiles(b.Root, d.files(b), nil) },
+		PreConfigure: func(context.Context) error { return d.facts.Write(b) },
 	})
 	if err != nil {
 		return err
 	}
-	task := b.Task.Begin("customise", 0, progress.Items)
-	err = d.customise(ctx, b, task)
-	task.End(err)
-	return err
+	if err := d.facts.Customise(ctx, b, func(v string) (string, error) { return "boot/initrd.img-" + v, nil }); err != nil {
+		return err
+	}
+	// grub-cloud's scripts keep the boot loader up to date in the running image where this file says so.
+	empty := ""
+	return distro.WriteFiles(b.Root, []recipe.File{{Path: "/etc/grub.d/enable_cloud", Content: &empty}}, nil)
 }
 
-// files returns the facts' files with the build's own values in them.
-func (d *Debian) files(b distro.Build) []recipe.File {
-	values := strings.NewReplacer(
-		"${root}", b.Identity.RootUUID.String(),
-		"${esp}", b.Identity.ESPVolumeID(),
-		"${cmdline}", strings.Join(slices.Concat(d.facts.Cmdline, b.Recipe.Kernel.Cmdline), " "),
-		"${user}", d.facts.User,
-		"${release}", b.Recipe.Release,
-	)
-	out := slices.Clone(d.facts.Files)
-	for i, f := range out {
-		if f.Content != nil {
-			text := values.Replace(*f.Content)
-			out[i].Content = &text
-		}
-	}
-	return out
-}
-
-// customise does to the installed tree what the facts and the recipe ask for.
-func (d *Debian) customise(ctx context.Context, b distro.Build, t *progress.Task) (err error) {
-	binds, remove, err := bindStubs(b)
+// Boot implements distro.Distribution.
+func (d *Debian) Boot(ctx context.Context, b distro.Build) (*distro.Boot, error) {
+	_, a, err := d.release(b.Recipe)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer remove()
-	sb, err := sandbox.Open(ctx, sandbox.Config{Root: b.Root, Env: distro.Environment(b), Binds: binds})
+	out := &distro.Boot{}
+	if out.BootImage, out.CoreImage, err = distro.BIOSImages(ctx, b); err != nil || b.Recipe.Disk.Firmware == recipe.BIOS {
+		return out, err
+	}
+	root, err := os.OpenRoot(b.Root)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("opening tree: %w", err)
 	}
-	defer func() { err = errors.Join(err, sb.Close()) }()
-	if err := distro.AddUsers(ctx, sb, b.Root, b.Recipe.Users, t); err != nil {
-		return err
-	}
-	files := b.Recipe.Files
-	if len(b.Recipe.CloudInit) > 0 {
-		text, err := yaml.Marshal(b.Recipe.CloudInit)
+	defer root.Close()
+	for _, f := range a.ESP {
+		content, err := root.ReadFile(strings.TrimPrefix(f.From, "/"))
 		if err != nil {
-			return fmt.Errorf("writing the recipe's cloud-init settings: %w", err)
+			return nil, fmt.Errorf("reading the boot loader for UEFI: %w", err)
 		}
-		content := "#cloud-config\n" + string(text)
-		files = append(slices.Clip(files), recipe.File{Path: "/etc/cloud/cloud.cfg.d/90_recipe.cfg", Content: &content})
+		out.ESP = append(out.ESP, disk.ESPFile{Path: f.To, Data: content})
 	}
-	if err := distro.WriteFiles(b.Root, files, b.Recipe.Resolve); err != nil {
-		return err
-	}
-	if err := distro.RunScripts(ctx, sb, b); err != nil {
-		return err
-	}
-	if len(d.facts.Enable) > 0 {
-		c := sandbox.Command{Args: append([]string{"systemctl", "enable", "--quiet"}, d.facts.Enable...)}
-		if err := distro.Run(ctx, sb, t, c); err != nil {
-			return fmt.Errorf("switching on %s: %w", strings.Join(d.facts.Enable, ", "), err)
-		}
-	}
-	if d.rebuilds(b.Recipe) {
-		if err := distro.Run(ctx, sb, t, sandbox.Command{Args: []string{"update-initramfs", "-u", "-k", "all"}}); err != nil {
-			return fmt.Errorf("building the initramfs again: %w", err)
-		}
-	}
-	if err := d.checkDrivers(b); err != nil {
-		return err
-	}
-	if err := grub(ctx, sb, b, t); err != nil {
-		return err
-	}
-	if err := sb.Close(); err != nil { // nothing runs in the tree any more
-		return err
-	}
-	return distro.Clean(b.Root, d.facts.Clean)
-}
-
-// rebuilds says whether the recipe may have changed what the initramfs is made from.
-func (d *Debian) rebuilds(r *recipe.Recipe) bool {
-	return len(r.Scripts) > 0 || slices.ContainsFunc(r.Files, func(f recipe.File) bool {
-		return slices.ContainsFunc(d.facts.Rebuild, func(dir string) bool {
-			return f.Path == dir || strings.HasPrefix(f.Path, dir+"/")
-		})
-	})
-}
-
-func (d *Debian) checkDrivers(b distro.Build) error {
-	kernels, err := distro.Kernels(b.Root)
-	if err != nil {
-		return err
-	}
-	for _, v := range kernels {
-		if err := distro.CheckDrivers(b.Root, v, "boot/initrd.img-"+v, d.facts.Drivers); err != nil {
-			return err
-		}
-	}
-	return nil
+	// Debian's signed GRUB reads this one, wherever it was started from.
+	config := []byte(distro.GRUBPrefix(b) + "configfile $prefix/grub.cfg\n")
+	out.ESP = append(out.ESP, disk.ESPFile{Path: path.Join("EFI", "debian", "grub.cfg"), Data: config})
+	return out, nil
 }
