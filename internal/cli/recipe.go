@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +40,7 @@ func (a *app) recipeVerb() *cobra.Command {
 			if a.json {
 				a.result("recipe", r)
 			} else {
-				fmt.Fprintf(a.out, "%s: %s %s %s\n", r.Name, r.Distro, r.Release, r.Arch)
+				fmt.Fprintf(a.out, "%s: %s\n", r.Name, strings.Join(strings.Fields(r.Distro+" "+r.Release+" "+r.Arch), " "))
 			}
 		}
 		return nil
