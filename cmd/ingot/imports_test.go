@@ -34,7 +34,7 @@ func TestWhoImportsTheSDK(t *testing.T) {
 				continue
 			}
 			found = true
-			if !slices.Contains(allowed, path) {
+			if room, _, _ := strings.Cut(path, "/"); !slices.Contains(allowed, room) {
 				t.Errorf("%s imports %s", path, i)
 			}
 		}

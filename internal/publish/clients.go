@@ -16,6 +16,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/retry"
 )
 
 // EC2 are the calls that publishing makes to EC2, each a permission that it needs.
@@ -95,7 +96,7 @@ func httpClient() *awshttp.BuildableClient {
 		WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConns = 0 // no limit over all hosts
 			t.MaxIdleConnsPerHost = totalWindow
-			t.ResponseHeaderTimeout = attemptLimit
+			t.ResponseHeaderTimeout = retry.AttemptLimit
 			t.ForceAttemptHTTP2 = false
 			t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
 			t.WriteBufferSize = 64 << 10

@@ -13,6 +13,7 @@ import (
 
 	"ingot/internal/fault"
 	"ingot/internal/progress"
+	"ingot/internal/publish/retry"
 )
 
 // job is the publishing of one image in one region.
@@ -52,7 +53,7 @@ func (j *job) run(ctx context.Context) Result {
 // it is somebody's, and not replaced unasked.
 func (j *job) find(ctx context.Context) (*types.Image, error) {
 	var out *ec2.DescribeImagesOutput
-	err := call(ctx, "ec2:DescribeImages", 0, nil, func(ctx context.Context) (err error) {
+	err := retry.Call(ctx, "ec2:DescribeImages", retry.Policy{}, func(ctx context.Context) (err error) {
 		out, err = j.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, IncludeDisabled: aws.Bool(true),
 			IncludeDeprecated: aws.Bool(true), Filters: []types.Filter{{Name: aws.String("name"), Values: []string{j.Name}}}})
 		return err
@@ -119,11 +120,11 @@ func (j *job) register(ctx context.Context, snapshot string) (*types.Image, erro
 	for k, v := range j.tags() {
 		in.TagSpecifications[0].Tags = append(in.TagSpecifications[0].Tags, types.Tag{Key: &k, Value: &v})
 	}
-	err := call(ctx, "ec2:RegisterImage", settle, nil, func(ctx context.Context) error {
+	err := retry.Call(ctx, "ec2:RegisterImage", retry.Policy{Grace: retry.Settle}, func(ctx context.Context) error {
 		_, err := j.ec2.RegisterImage(ctx, in)
 		return err
 	})
-	if err != nil && codeOf(err) != "InvalidAMIName.Duplicate" { // a duplicate is what a reply that was lost leaves behind
+	if err != nil && retry.Code(err) != "InvalidAMIName.Duplicate" { // a duplicate is what a reply that was lost leaves behind
 		return nil, fmt.Errorf("registering the image: %w", err)
 	}
 	return j.await(ctx)
@@ -131,7 +132,7 @@ func (j *job) register(ctx context.Context, snapshot string) (*types.Image, erro
 
 // await waits until the image can be seen and is available.
 func (j *job) await(ctx context.Context) (*types.Image, error) {
-	limit, cancel := context.WithTimeout(ctx, settle)
+	limit, cancel := context.WithTimeout(ctx, retry.Settle)
 	defer cancel()
 	for pause := pollFirst; ; pause = min(2*pause, pollMost) {
 		i, err := j.find(limit)
@@ -143,11 +144,11 @@ func (j *job) await(ctx context.Context) (*types.Image, error) {
 		case i != nil && slices.Contains([]types.ImageState{types.ImageStateFailed, types.ImageStateInvalid, types.ImageStateError}, i.State):
 			return i, fault.Newf(fault.Unreachable, "image %s is %s", *i.ImageId, i.State)
 		}
-		if sleep(limit, pause) != nil {
+		if retry.Sleep(limit, pause) != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			return nil, fault.New(fault.Unreachable, fmt.Errorf("%s was registered, but did not become available within %s", j.Name, settle),
+			return nil, fault.New(fault.Unreachable, fmt.Errorf("%s was registered, but did not become available within %s", j.Name, retry.Settle),
 				"run the same command again later")
 		}
 	}
@@ -158,12 +159,12 @@ func (j *job) share(ctx context.Context, i *types.Image) error {
 	if !j.Public || aws.ToBool(i.Public) {
 		return nil
 	}
-	err := call(ctx, "ec2:ModifyImageAttribute", settle, nil, func(ctx context.Context) error {
+	err := retry.Call(ctx, "ec2:ModifyImageAttribute", retry.Policy{Grace: retry.Settle}, func(ctx context.Context) error {
 		_, err := j.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: i.ImageId, LaunchPermission: &types.LaunchPermissionModifications{
 			Add: []types.LaunchPermission{{Group: types.PermissionGroupAll}}}})
 		return err
 	})
-	if codeOf(err) == "OperationNotPermitted" {
+	if retry.Code(err) == "OperationNotPermitted" {
 		err = fault.New(fault.Denied, errors.Unwrap(err), "the account blocks public access to its images in this region: "+
 			"see GetImageBlockPublicAccessState")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/retry"
 )
 
 const (
@@ -50,7 +51,7 @@ func (j *job) snapshot(ctx context.Context) (string, error) {
 // earlier finds a snapshot of this image that an earlier run made or began; the furthest one.
 func (j *job) earlier(ctx context.Context) (id string, state types.SnapshotState, err error) {
 	var out *ec2.DescribeSnapshotsOutput
-	err = call(ctx, "ec2:DescribeSnapshots", 0, nil, func(ctx context.Context) (err error) {
+	err = retry.Call(ctx, "ec2:DescribeSnapshots", retry.Policy{}, func(ctx context.Context) (err error) {
 		out, err = j.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: []types.Filter{
 			{Name: aws.String("tag:" + TagContent), Values: []string{j.content}},
 			{Name: aws.String("tag:" + TagImage), Values: []string{j.Name}}}})
@@ -78,11 +79,11 @@ func (j *job) start(ctx context.Context) (id string, state types.SnapshotState, 
 	for n := range generations {
 		in.ClientToken = aws.String(j.token(n))
 		var out *ebs.StartSnapshotOutput
-		err = call(ctx, "ebs:StartSnapshot", 0, nil, func(ctx context.Context) (err error) {
+		err = retry.Call(ctx, "ebs:StartSnapshot", retry.Policy{}, func(ctx context.Context) (err error) {
 			out, err = j.ebs.StartSnapshot(ctx, in)
 			return err
 		})
-		if codeOf(err) == "ConflictException" { // another run, of other tags, has begun it
+		if retry.Code(err) == "ConflictException" { // another run, of other tags, has begun it
 			if id, state, err = j.earlier(ctx); err != nil || id != "" {
 				return id, state, err
 			}
@@ -112,14 +113,14 @@ func (j *job) fill(ctx context.Context, id string, resumed bool) error {
 	ended := resumed // it may have been: an earlier run, or an attempt whose reply was lost
 	if err == nil {
 		ended = true
-		err = call(ctx, "ebs:CompleteSnapshot", settle, nil, func(ctx context.Context) error {
+		err = retry.Call(ctx, "ebs:CompleteSnapshot", retry.Policy{Grace: retry.Settle}, func(ctx context.Context) error {
 			_, err := j.ebs.CompleteSnapshot(ctx, &ebs.CompleteSnapshotInput{SnapshotId: &id, ChangedBlocksCount: &count, Checksum: &sum,
 				ChecksumAlgorithm:         ebstypes.ChecksumAlgorithmChecksumAlgorithmSha256,
 				ChecksumAggregationMethod: ebstypes.ChecksumAggregationMethodChecksumAggregationLinear})
 			return err
 		})
 	}
-	if codeOf(err) == "ValidationException" && ended && j.becameCompleted(ctx, id) {
+	if retry.Code(err) == "ValidationException" && ended && j.becameCompleted(ctx, id) {
 		return nil
 	}
 	if err != nil {
@@ -130,7 +131,7 @@ func (j *job) fill(ctx context.Context, id string, resumed bool) error {
 
 // becameCompleted says whether a snapshot that takes no more blocks is completed, or is so before long.
 func (j *job) becameCompleted(ctx context.Context, id string) bool {
-	ctx, cancel := context.WithTimeout(ctx, settle/5)
+	ctx, cancel := context.WithTimeout(ctx, retry.Settle/5)
 	defer cancel()
 	return j.completed(ctx, id) == nil
 }
@@ -141,7 +142,7 @@ func (j *job) completed(ctx context.Context, id string) error {
 	defer cancel()
 	for pause := pollFirst; ; pause = min(2*pause, pollMost) {
 		var out *ec2.DescribeSnapshotsOutput
-		err := call(limit, "ec2:DescribeSnapshots", settle, nil, func(ctx context.Context) (err error) {
+		err := retry.Call(limit, "ec2:DescribeSnapshots", retry.Policy{Grace: retry.Settle}, func(ctx context.Context) (err error) {
 			out, err = j.ec2.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
 			return err
 		})
@@ -157,7 +158,7 @@ func (j *job) completed(ctx context.Context, id string) error {
 					"run the same command again: it starts another one")
 			}
 		}
-		if sleep(limit, pause) != nil {
+		if retry.Sleep(limit, pause) != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}

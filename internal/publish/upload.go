@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"ingot/internal/disk"
+	"ingot/internal/publish/retry"
 )
 
 const (
@@ -112,8 +113,8 @@ func (j *job) upload(ctx context.Context, snapshot string) error {
 // put puts one block.
 func (j *job) put(ctx context.Context, snapshot string, b disk.Block) error {
 	sum := base64.StdEncoding.EncodeToString(b.SHA256[:])
-	slow := func(c class) {
-		if c != unseen {
+	slow := func(c retry.Class) {
+		if c != retry.Unseen {
 			j.up.shrink()
 		}
 	}
@@ -121,7 +122,7 @@ func (j *job) put(ctx context.Context, snapshot string, b disk.Block) error {
 		return err
 	}
 	defer j.up.budget.Release(1)
-	err := call(ctx, "ebs:PutSnapshotBlock", settle, slow, func(ctx context.Context) error {
+	err := retry.Call(ctx, "ebs:PutSnapshotBlock", retry.Policy{Grace: retry.Settle, Failed: slow}, func(ctx context.Context) error {
 		if err := j.up.rate.Wait(ctx); err != nil {
 			return err
 		}

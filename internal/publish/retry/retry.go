@@ -1,4 +1,5 @@
-package publish
+// Package retry makes attempts at calls to AWS until one succeeds or none can, and says what a failure means.
+package retry
 
 import (
 	"context"
@@ -17,24 +18,32 @@ import (
 	"ingot/internal/fault"
 )
 
-// Limits of one call, all of its attempts together.
 const (
+	// AttemptLimit is how long one attempt may take, unless its policy says otherwise.
+	AttemptLimit = 20 * time.Second
+	// Settle is how long AWS may take until what it has made can be seen by all of its parts.
+	Settle = 150 * time.Second
+
 	attempts     = 6
-	attemptLimit = 20 * time.Second
 	firstPause   = 200 * time.Millisecond
 	longestPause = 10 * time.Second
-	// settle is how long AWS may take until what it has made can be seen by all of its parts.
-	settle = 150 * time.Second
 )
 
-// class says what can be done about a failed attempt.
-type class uint8
+// Policy says how a call is repeated. The zero Policy is that of most calls.
+type Policy struct {
+	Grace  time.Duration // how long "not found" may mean "not yet"
+	Limit  time.Duration // of one attempt; 0: AttemptLimit
+	Failed func(Class)   // hears of each attempt that failed and will be repeated; may be nil
+}
+
+// Class says what can be done about a failed attempt.
+type Class uint8
 
 const (
-	final     class = iota // it will fail again
+	final     Class = iota // it will fail again
 	throttled              // slow down, then try again
 	transient              // try again
-	unseen                 // what it is about may not have become visible yet
+	Unseen                 // what it is about may not have become visible yet
 )
 
 var (
@@ -50,8 +59,8 @@ var (
 	retried = []string{"WRITE_REQUEST_TIMEOUT", "CONFLICTING_BLOCK_UPDATE"}
 )
 
-// codeOf returns the error code of the service, or "".
-func codeOf(err error) string {
+// Code returns the error code of the service, or "".
+func Code(err error) string {
 	var ae smithy.APIError
 	if errors.As(err, &ae) {
 		return ae.ErrorCode()
@@ -59,16 +68,16 @@ func codeOf(err error) string {
 	return ""
 }
 
-func classify(err error) class {
+func classify(err error) Class {
 	var validation *types.ValidationException
 	var response *smithyhttp.ResponseError
-	switch code := codeOf(err); {
+	switch code := Code(err); {
 	case slices.Contains(throttles, code):
 		return throttled
 	case slices.Contains(transients, code):
 		return transient
 	case slices.Contains(unseens, code):
-		return unseen
+		return Unseen
 	case errors.As(err, &validation):
 		if slices.Contains(retried, string(validation.Reason)) || strings.Contains(validation.ErrorMessage(), "Failed to read block data") {
 			return transient
@@ -87,9 +96,9 @@ func quota(code string) bool {
 	return strings.HasSuffix(code, "LimitExceeded") || code == "ServiceQuotaExceededException"
 }
 
-// explain gives a failed call its kind. action is the permission that it needs: "ebs:StartSnapshot".
+// explain gives a failed call its kind.
 func explain(action string, err error) error {
-	code := codeOf(err)
+	code := Code(err)
 	err = fmt.Errorf("%s: %w", action, err)
 	switch {
 	case slices.Contains(denials, code):
@@ -102,13 +111,15 @@ func explain(action string, err error) error {
 	return fault.New(fault.Input, err, "")
 }
 
-// call makes attempts at a call until one succeeds, none can, or limits end it. Between them it waits at
-// random up to a growing limit. grace is how long "not found" may mean "not yet". failed, which may be nil,
-// hears of each attempt that failed and will be repeated.
-func call(ctx context.Context, action string, grace time.Duration, failed func(class), attempt func(context.Context) error) error {
+// Call makes attempts at a call until one succeeds, none can, or limits end it. Between them it waits at random
+// up to a growing limit. action is the permission that the call needs: "ebs:StartSnapshot".
+func Call(ctx context.Context, action string, p Policy, attempt func(context.Context) error) error {
 	begun, pause := time.Now(), firstPause
+	if p.Limit == 0 {
+		p.Limit = AttemptLimit
+	}
 	for n := 1; ; n++ {
-		limit, cancel := context.WithTimeout(ctx, attemptLimit)
+		limit, cancel := context.WithTimeout(ctx, p.Limit)
 		err := attempt(limit)
 		cancel()
 		if err == nil {
@@ -118,21 +129,22 @@ func call(ctx context.Context, action string, grace time.Duration, failed func(c
 			return fmt.Errorf("%s: %w", action, ctx.Err())
 		}
 		c := classify(err)
-		waiting := c == unseen && time.Since(begun) < grace
-		if c == final || c == unseen && !waiting || n >= attempts && !waiting {
+		waiting := c == Unseen && time.Since(begun) < p.Grace
+		if c == final || c == Unseen && !waiting || n >= attempts && !waiting {
 			return explain(action, err)
 		}
-		if failed != nil {
-			failed(c)
+		if p.Failed != nil {
+			p.Failed(c)
 		}
-		if err := sleep(ctx, time.Duration(rand.Int64N(int64(pause)))+pause/8); err != nil {
+		if err := Sleep(ctx, time.Duration(rand.Int64N(int64(pause)))+pause/8); err != nil {
 			return fmt.Errorf("%s: %w", action, err)
 		}
 		pause = min(2*pause, longestPause)
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits for a time, or until ctx ends.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
