@@ -18,7 +18,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := map[string][]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| (EC2|EBS direct|STS) \\| `([A-Za-z]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| (EC2|EBS direct|S3|STS) \\| `([A-Za-z0-9]+)` \\|").FindAllStringSubmatch(string(text), -1) {
 		said[row[1]] = append(said[row[1]], row[2])
 	}
 	for _, names := range said {
@@ -27,6 +27,7 @@ func TestDocs(t *testing.T) {
 	want := map[string][]string{
 		"EC2":        slices.Sorted(maps.Keys(actions)),
 		"EBS direct": slices.Sorted(maps.Keys(operations)),
+		"S3":         slices.Sorted(maps.Keys(s3Operations)),
 		"STS":        {"GetCallerIdentity"},
 	}
 	if d := cmp.Diff(want, said); d != "" {

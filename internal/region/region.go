@@ -1,4 +1,4 @@
-// Package region is the embedded local region: EC2 and EBS direct, spoken over their real wire protocols
+// Package region is the embedded local region: EC2, EBS direct and S3, spoken over their real wire protocols
 // on this machine, so that the code and the tools that publish to AWS work without an AWS account.
 //
 // One server stands for every region of one account: which region a request is for is read from the scope
@@ -6,8 +6,8 @@
 // and anything it does not model, rather than accept it and do nothing. Snapshots are block files shared
 // by content; metadata is a JSON file per object; both survive a restart.
 //
-// Sources: the Amazon EC2 API reference (version 2016-11-15), the EBS direct APIs reference (2019-11-02),
-// their service models, and Signature Version 4 of the AWS General Reference.
+// Sources: the Amazon EC2 API reference (version 2016-11-15), the EBS direct APIs reference (2019-11-02), the
+// Amazon S3 API reference (2006-03-01), their service models, and Signature Version 4 of the AWS General Reference.
 package region
 
 import (
@@ -51,6 +51,7 @@ type Region struct {
 	opt    Options
 	lock   *os.File
 	blocks *blocks.Store
+	s3     *s3Store
 	secret []byte // keys the tokens that clients hand back
 	areas  map[string]*area
 
@@ -120,6 +121,9 @@ func (r *Region) open() (err error) {
 		return err
 	}
 	if r.blocks, err = blocks.Open(filepath.Join(dir, "blocks")); err != nil {
+		return err
+	}
+	if r.s3, err = openS3(filepath.Join(dir, "s3")); err != nil {
 		return err
 	}
 	for _, name := range r.opt.Regions {

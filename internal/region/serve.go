@@ -76,14 +76,19 @@ func (r *Region) service(sig *sigv4.Signature, hr *http.Request) service {
 		return ebs{}
 	case sig != nil && sig.Service == "sts":
 		return sts{}
+	case sig != nil && sig.Service == "s3", sig == nil && hr.URL.Path != "/": // the others are asked at the root alone
+		return s3{}
 	}
 	return ec2{}
 }
 
 // read reads the body and checks who sent the request.
 func (r *Region) read(req *request, sig *sigv4.Signature, svc service, buf []byte) error {
+	if _, isS3 := svc.(s3); isS3 {
+		return r.readS3(req, sig)
+	}
 	if _, isEC2 := svc.(ec2); isEC2 && sig.Service != "ec2" {
-		return errorf("InvalidAction", "The local region serves ec2, ebs and sts, not %.40s.", sig.Service)
+		return errorf("InvalidAction", "The local region serves ec2, ebs, s3 and sts, not %.40s.", sig.Service)
 	}
 	var ok bool
 	var err error
