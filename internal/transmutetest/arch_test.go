@@ -80,3 +80,29 @@ func expectQuiet(t *testing.T, out string) {
 		t.Errorf("%d scripts lack a shell\n%s", n, out)
 	}
 }
+
+// system is what an image is made of, beside base.
+var system = []string{"base-devel", "linux", "mkinitcpio", "openssh", "sudo", "cloud-init", "grub", "reflector", "git", "ca-certificates",
+	"aws-cli", "vim", "chrony", "rsync", "inetutils", "less", "e2fsprogs", "dosfstools"}
+
+func TestPacmanInstallsSystem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("installs a whole system and builds its initramfs")
+	}
+	a := newArch(t)
+	p := newPeer(t, a)
+	root := t.TempDir()
+	out, err := p.Run(t.Context(), root, append([]string{"-Sy", "base"}, system...)...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	expectQuiet(t, out)
+	if out, err = p.Run(t.Context(), root, "-Qkk"); err != nil {
+		t.Errorf("pacman -Qkk: %v\n%s", err, out)
+	}
+	for _, name := range []string{"boot/vmlinuz-linux", "boot/initramfs-linux.img", "etc/ca-certificates/extracted/tls-ca-bundle.pem", "usr/share/info/dir"} {
+		if info, err := os.Stat(filepath.Join(root, name)); err != nil || info.Size() == 0 {
+			t.Errorf("no hook has made /%s: %v", name, err)
+		}
+	}
+}

@@ -177,7 +177,9 @@ func (m *made) info(c *content) (*alpm.Package, error) {
 		BuildDate: epoch}
 	if len(m.debs) > 0 {
 		first := m.debs[0]
-		p.Version = pacmanVersion(first.Version, m.Release)
+		if p.Version == "" {
+			p.Version = pacmanVersion(first.Version, m.Release)
+		}
 		if p.Description == "" {
 			p.Description = first.description
 		}
