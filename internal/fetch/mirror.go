@@ -152,11 +152,21 @@ func report(mirrors []mirror, last map[string]*failure) error {
 			kind = f.kind
 		}
 	}
+	err := errors.New(strings.Join(why, "; "))
 	if missing == len(why) {
 		hint = "mirrors drop packages that were replaced: bring the lock up to date with `ingot lock --upgrade`, or add a mirror that keeps old ones"
+		err = absent{err}
 	}
-	return fault.New(kind, errors.New(strings.Join(why, "; ")), hint)
+	return fault.New(kind, err, hint)
 }
+
+// ErrAbsent is in errors that say that each mirror answered, and none has the file.
+var ErrAbsent = errors.New("no mirror has the file")
+
+type absent struct{ error }
+
+func (a absent) Unwrap() error      { return a.error }
+func (absent) Is(target error) bool { return target == ErrAbsent }
 
 // lost makes a failure of what went wrong on the network.
 func lost(err error) *failure {

@@ -73,9 +73,40 @@ func NewArch(ctx context.Context, dir string, o ArchOptions) (*Arch, error) {
 	if o.Now.IsZero() {
 		o.Now = time.Now()
 	}
+	a, err := newArch(dir, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	all, core, err := transmute(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.fill(all, core); err != nil {
+		return nil, fmt.Errorf("filling the repositories: %w", err)
+	}
+	return a, nil
+}
+
+// NewEmptyArch makes the repositories and keys of the distribution with nothing but its keyring package in them: for tests
+// that Add a few packages of their own, and need no mirror.
+func NewEmptyArch(dir string) (*Arch, error) {
+	a, err := newArch(dir, time.Now())
+	if err == nil {
+		err = a.addKeyring()
+	}
+	for name := range a.repositories {
+		if err == nil {
+			err = a.Update(name)
+		}
+	}
+	return a, err
+}
+
+// newArch lays out a mirror, with keys older than now and without a package.
+func newArch(dir string, now time.Time) (*Arch, error) {
 	a := &Arch{Dir: dir, KeyDir: filepath.Join(dir, "keys"), repositories: make(map[string]*repository)}
 	var err error
-	if a.Keys, err = newKeys(o.Now.Truncate(time.Second)); err != nil {
+	if a.Keys, err = newKeys(now.Truncate(time.Second)); err != nil {
 		return nil, err
 	}
 	for _, r := range []*repository{
@@ -89,17 +120,7 @@ func NewArch(ctx context.Context, dir string, o ArchOptions) (*Arch, error) {
 			return nil, err
 		}
 	}
-	if err := a.writeKeys(); err != nil {
-		return nil, err
-	}
-	all, core, err := transmute(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	if err := a.fill(all, core); err != nil {
-		return nil, fmt.Errorf("filling the repositories: %w", err)
-	}
-	return a, nil
+	return a, a.writeKeys()
 }
 
 // transmute makes the packages in the cache. Core tells which of them are what a system needs.

@@ -11,9 +11,9 @@ import (
 	"ingot/internal/progress"
 )
 
-// newArch makes the distribution, with all there is or with what some packages need. Its caches are those of the user
+// makeArch makes the distribution, with all there is or with what some packages need. Its caches are those of the user
 // who runs the test.
-func newArch(t *testing.T, roots ...string) *Arch {
+func makeArch(t *testing.T, roots ...string) *Arch {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -52,7 +52,7 @@ func newPeer(t *testing.T, a *Arch, first ...string) *Peer {
 }
 
 func TestPacmanInstallsBase(t *testing.T) {
-	a := newArch(t, "base")
+	a := makeArch(t, "base")
 	p := newPeer(t, a)
 	root := t.TempDir()
 	out, err := p.Run(t.Context(), root, "-Sy", "base")

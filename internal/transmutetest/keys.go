@@ -107,8 +107,10 @@ func (k *Key) Sign(data io.Reader) ([]byte, error) {
 	if at.IsZero() {
 		at = time.Now()
 	}
+	signer := *k.entity
+	signer.Revocations = nil // the library would not let a revoked key sign, which its thief does
 	var b bytes.Buffer
-	err := openpgp.DetachSign(&b, k.entity, data, config(at))
+	err := openpgp.DetachSign(&b, &signer, data, config(at))
 	return b.Bytes(), err
 }
 

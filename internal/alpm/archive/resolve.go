@@ -240,7 +240,7 @@ func (s *source) read(ctx context.Context, c *fetch.Client, t *progress.Task) (e
 // verify checks the signature of the database. Its time becomes the database's date.
 func (s *source) verify(ctx context.Context, c *fetch.Client, now time.Time) error {
 	sig, _, err := c.Bytes(ctx, s.mirrors[:1], s.index.Path+".sig", maxSignature)
-	if fault.KindOf(err) == fault.Missing {
+	if errors.Is(err, fetch.ErrAbsent) {
 		return fault.New(fault.Trust, fmt.Errorf("repository %s: its database is not signed: %w", s.Name, err),
 			"use a mirror that has the signature; `signatures: packages` in the recipe asks for signed packages alone")
 	}

@@ -156,7 +156,7 @@ func (a *Ask) verifyPackage(ctx context.Context, c *fetch.Client, s *source, p *
 	sig := p.Signature
 	if sig == nil {
 		sig, _, err = c.Bytes(ctx, s.mirrors, p.Filename+".sig", maxSignature)
-		if fault.KindOf(err) == fault.Missing {
+		if errors.Is(err, fetch.ErrAbsent) {
 			return nil, fault.New(fault.Trust, fmt.Errorf("it is not signed: neither the database nor a mirror has a signature of %s", p.Filename),
 				"packages must be signed by a key that the recipe trusts")
 		}
