@@ -33,13 +33,13 @@ func TestNoise(t *testing.T) {
 	if os.Getenv("INGOT_E2E") == "" {
 		t.Skip("boots an image twice; set INGOT_E2E=1")
 	}
-	w := newWorld(t, nil, nil)
+	w := newWorld(t, "../recipes/debian-12.yaml", nil, nil)
 	w.cache = userCache(t)
 	w.must(t, 15*time.Minute, "build", w.recipe)
-	image := filepath.Join(w.dir, "out/debian-12/disk.raw")
+	image := filepath.Join(w.out(), "disk.raw")
 	noisy := filepath.Join(w.dir, "noisy.raw")
 	copyTree(t, image, noisy)
-	fillWithNoise(t, noisy, filepath.Join(w.dir, "out/debian-12/disk.blocks.json"))
+	fillWithNoise(t, noisy, filepath.Join(w.out(), "disk.blocks.json"))
 	command(t, "e2fsck", "-fn", rootOf(t, w.dir, noisy))
 
 	dir := filepath.Join(w.dir, "machine")

@@ -1,0 +1,143 @@
+package test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ingot/internal/sandbox/sandboxtest"
+)
+
+// world is a place to build in: a binary, its caches, and as whom it runs.
+type world struct {
+	name                       string // of the image
+	binary, recipe, dir, cache string
+	user                       *syscall.Credential
+	env                        []string
+}
+
+func (w world) run(t *testing.T, limit time.Duration, args ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.binary, args...)
+	cmd.Dir = w.dir
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + w.dir, "TMPDIR=" + w.dir,
+		"INGOT_CACHE=" + w.cache, "INGOT_STATE=" + filepath.Join(w.dir, "state")}, w.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: w.user, Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
+	start := time.Now()
+	out, err := cmd.CombinedOutput()
+	t.Logf("ingot %s (%.1f s)\n%s", strings.Join(args, " "), time.Since(start).Seconds(), out)
+	return string(out), err
+}
+
+func (w world) must(t *testing.T, limit time.Duration, args ...string) string {
+	t.Helper()
+	out, err := w.run(t, limit, args...)
+	if err != nil {
+		t.Fatalf("ingot %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+// out is the folder of the image's artifact.
+func (w world) out() string { return filepath.Join(w.dir, "out", w.name) }
+
+// manifest reads what a build says it made.
+func (w world) manifest(t *testing.T) (m struct {
+	Disk, Lock, Builder string
+	PublicOK            bool `json:"public_ok"`
+}) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(w.out(), "manifest.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(data, &m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// newWorld lays out a folder with the binary, a recipe, and the lock of another world, if there is one.
+func newWorld(t *testing.T, recipe string, user *syscall.Credential, from *world, env ...string) world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ingot-world-*") // t.TempDir's parent would be closed to the ordinary user
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	w := world{name: strings.TrimSuffix(filepath.Base(recipe), ".yaml"), binary: filepath.Join(dir, "ingot"),
+		recipe: filepath.Join(dir, filepath.Base(recipe)), dir: dir, cache: filepath.Join(dir, "cache"), user: user, env: env}
+	if _, err := os.Stat("../bin/ingot"); err != nil {
+		t.Skip("bin/ingot is not built; use `make test`")
+	}
+	copyTree(t, "../bin/ingot", w.binary)
+	copyTree(t, recipe, w.recipe)
+	if from != nil {
+		copyTree(t, strings.TrimSuffix(from.recipe, ".yaml")+".lock", strings.TrimSuffix(w.recipe, ".yaml")+".lock")
+		if err := os.Mkdir(w.cache, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		copyTree(t, filepath.Join(from.cache, "downloads"), filepath.Join(w.cache, "downloads"))
+	}
+	if user != nil {
+		command(t, "chown", "-R", "--from=root", fmt.Sprintf("%d:%d", user.Uid, user.Gid), dir)
+	}
+	return w
+}
+
+// lockOrSkip writes the recipe's lock, or skips the test where no mirror can be reached.
+func (w world) lockOrSkip(t *testing.T) {
+	t.Helper()
+	if out, err := w.run(t, 5*time.Minute, "lock", w.recipe); err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && exit.ExitCode() == 4 {
+			t.Skipf("the live mirror cannot be reached:\n%s", out)
+		}
+		t.Fatal(err)
+	}
+}
+
+// builtTwice builds the lock of a world again, elsewhere, as another user and with other settings, and expects the same bytes.
+func (w world) builtTwice(t *testing.T) {
+	second := newWorld(t, w.recipe, sandboxtest.User(t), &w, "TZ=America/Lima", "GOMAXPROCS=1", "LC_ALL=tr_TR.UTF-8", "MALLOC_PERTURB_=7")
+	second.must(t, 15*time.Minute, "build", "--offline", second.recipe)
+	a, b := w.manifest(t), second.manifest(t)
+	if a.Disk != b.Disk || a.Lock != b.Lock || a.Builder != b.Builder {
+		diff, _ := w.run(t, 5*time.Minute, "tree", "diff", "--times", w.out(), second.out())
+		t.Errorf("two builds of one lock differ: %+v and %+v\n%s", a, b, diff)
+	}
+}
+
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	command(t, "cp", "-r", "--reflink=auto", from, to)
+}
+
+func command(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// userCache is where this user's downloads are kept between runs; it may be empty.
+func userCache(t *testing.T) string {
+	t.Helper()
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return t.TempDir()
+	}
+	return filepath.Join(dir, "ingot")
+}
