@@ -60,7 +60,15 @@ func Extract(ctx context.Context, m *Manifest, src Source, path string, o Extrac
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return fault.Newf(fault.Exists, "another run is extracting to %s", path)
 	}
-	if err = unpack(ctx, m, src, secret, f, task); err == nil {
+	// Its maker may have renamed it between the two calls: then this is a finished image.
+	here, err := os.Lstat(partial)
+	if mine, e := f.Stat(); err != nil || e != nil || !os.SameFile(here, mine) {
+		return fault.Newf(fault.Exists, "another run has just finished %s", path)
+	}
+	if err = f.Truncate(0); err == nil { // what a killed run left
+		err = unpack(ctx, m, src, secret, func(image io.Reader) error { return writeSparse(f, image, m.Size, task) })
+	}
+	if err == nil {
 		err = f.Chmod(0o644)
 	}
 	if err == nil {
@@ -70,6 +78,34 @@ func Extract(ctx context.Context, m *Manifest, src Source, path string, o Extrac
 		os.Remove(partial)
 	}
 	return err
+}
+
+// Check verifies a bundle as Extract does, and writes nothing.
+func Check(ctx context.Context, m *Manifest, src Source, o ExtractOptions, task *progress.Task) error {
+	err := o.accept(m)
+	if err == nil {
+		var secret *Secret
+		if secret, err = m.Secret(o.Key); err == nil {
+			err = unpack(ctx, m, src, secret, func(image io.Reader) error {
+				if _, err := io.CopyN(advancing{task}, image, m.Size); err != nil {
+					return fault.Newf(fault.Input, "reading the image from the archive: %w", err)
+				}
+				return nil
+			})
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("checking the bundle %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+// advancing counts what is thrown away.
+type advancing struct{ task *progress.Task }
+
+func (a advancing) Write(p []byte) (int, error) {
+	a.task.Add(int64(len(p)))
+	return len(p), nil
 }
 
 // accept tells whether the bundle may be opened at all.
@@ -95,20 +131,17 @@ func (o *ExtractOptions) accept(m *Manifest) error {
 	return m.Verify(signer)
 }
 
-// unpack writes the image to an empty or unfinished file, and verifies everything but the signature.
-func unpack(ctx context.Context, m *Manifest, src Source, secret *Secret, f *os.File, task *progress.Task) error {
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
+// unpack hands the image to write, which reads all of it, and verifies everything but the signature.
+func unpack(ctx context.Context, m *Manifest, src Source, secret *Secret, write func(image io.Reader) error) error {
 	parts := join(ctx, m, src)
 	defer parts.Close()
-	if err := decode(m, newDecrypter(parts, secret), f, task); err != nil {
+	if err := decode(m, newDecrypter(parts, secret), write); err != nil {
 		return parts.blame(err)
 	}
 	return nil
 }
 
-func decode(m *Manifest, plain io.Reader, f *os.File, task *progress.Task) error {
+func decode(m *Manifest, plain io.Reader, write func(image io.Reader) error) error {
 	zip, err := gzip.NewReader(plain)
 	if err != nil {
 		return fault.Newf(fault.Trust, "decompressing: %w", err)
@@ -120,7 +153,7 @@ func decode(m *Manifest, plain io.Reader, f *os.File, task *progress.Task) error
 		return err
 	}
 	archive.left = m.Size + slack
-	if err := writeSparse(f, body.image, m.Size, task); err != nil {
+	if err := write(body.image); err != nil {
 		return err
 	}
 	if err := body.end(archive); err != nil {

@@ -103,6 +103,9 @@ func refused(t *testing.T, m *Manifest, src Source, o ExtractOptions, kind fault
 	if got := names(t, dir); len(got) != 0 {
 		t.Errorf("it leaves %q", got)
 	}
+	if err := Check(t.Context(), m, src, o, nil); err == nil || fault.KindOf(err) != kind {
+		t.Errorf("Check says %v (%v), Extract refuses (%v)", err, fault.KindOf(err), kind)
+	}
 }
 
 func TestTampering(t *testing.T) {

@@ -141,6 +141,9 @@ func TestVectorsAreRead(t *testing.T) {
 				if err := Extract(t.Context(), m, Dir(vector), out, o, nil); err != nil {
 					t.Fatalf("%s: %v", vector, err)
 				}
+				if err := Check(t.Context(), m, Dir(vector), o, nil); err != nil {
+					t.Errorf("%s: %v", vector, err)
+				}
 				if got, err := os.ReadFile(out); err != nil || !bytes.Equal(got, want[:image.Size]) {
 					t.Errorf("%s: another image came out (%v)", vector, err)
 				}
