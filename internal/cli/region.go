@@ -13,7 +13,7 @@ func (a *app) regionVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "region",
 		Short: "Serve the local region to any EC2 client",
-		Long: `Serve the local region until Ctrl-C: EC2 and EBS direct on this machine, over their real wire protocols, so
+		Long: `Serve the local region until Ctrl-C: EC2, EBS direct and S3 on this machine, over their real wire protocols, so
 that the AWS CLI and SDKs work against it. RunInstances boots AMIs in QEMU. It refuses what AWS refuses. What
 it keeps survives a restart; instances end with it.
 
@@ -31,7 +31,7 @@ It prints the environment that clients need. Every region name goes to the same 
 			return err
 		}
 		err = a.say(e, "export AWS_ENDPOINT_URL=%s\nexport AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\nexport AWS_DEFAULT_REGION=us-east-1\n"+
-			"# older AWS CLIs want --endpoint-url %s", e.URL, e.AccessKey, e.SecretKey, e.URL)
+			"# older AWS CLIs want --endpoint-url %s\n# bundles for it want --ec2-cert %s", e.URL, e.AccessKey, e.SecretKey, e.URL, e.EC2Cert)
 		if err == nil {
 			err = serve(cmd.Context())
 		}

@@ -40,6 +40,14 @@ type Instance struct {
 	ReservationID  string   // default: from ID
 	SecurityGroups []string // default: "default"
 
+	// What an image that is backed by instance store says of itself.
+	ManifestPath string            // in S3; default "(unknown)"
+	Ancestors    []string          // ids of the AMIs that it was made from
+	ProductCodes []string          // of the marketplace
+	KernelID     string            // of a paravirtual image
+	RamdiskID    string            // of a paravirtual image, too
+	BlockDevices map[string]string // device by virtual name, beside ami and root
+
 	TagsInMetadata bool // the launch option InstanceMetadataTags=enabled
 }
 
@@ -59,6 +67,7 @@ func (i Instance) complete() Instance {
 	if len(i.SecurityGroups) == 0 {
 		i.SecurityGroups = []string{"default"}
 	}
+	i.ManifestPath = cmp.Or(i.ManifestPath, "(unknown)")
 	i.Tags = maps.Clone(i.Tags)
 	return i
 }

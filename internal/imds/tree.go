@@ -30,7 +30,7 @@ func (i Instance) entries() map[string]entry {
 	}
 	add("1.0", "ami-id", i.ImageID)
 	add("1.0", "ami-launch-index", strconv.Itoa(i.LaunchIndex))
-	add("1.0", "ami-manifest-path", "(unknown)")
+	add("1.0", "ami-manifest-path", i.ManifestPath)
 	add("1.0", "hostname", i.Hostname)
 	add("1.0", "instance-id", i.ID)
 	add("1.0", "local-ipv4", i.LocalIPv4)
@@ -40,6 +40,13 @@ func (i Instance) entries() map[string]entry {
 	add("2007-08-29", "instance-type", i.Type)
 	add("2007-12-15", "block-device-mapping/ami", i.RootDevice)
 	add("2007-12-15", "block-device-mapping/root", i.RootDevice)
+	for virtual, device := range i.BlockDevices {
+		add("2007-12-15", "block-device-mapping/"+virtual, device)
+	}
+	add("2007-03-01", "product-codes", strings.Join(i.ProductCodes, "\n"))
+	add("2007-10-10", "ancestor-ami-ids", strings.Join(i.Ancestors, "\n"))
+	add("2008-02-01", "kernel-id", i.KernelID)
+	add("2008-02-01", "ramdisk-id", i.RamdiskID)
 	add("2008-02-01", "placement/availability-zone", i.AZ)
 	add("2008-09-01", "instance-action", "none")
 	add("2011-01-01", "mac", i.MAC)

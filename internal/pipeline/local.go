@@ -24,6 +24,7 @@ type Endpoint struct {
 	URL       string `json:"url"`
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
+	EC2Cert   string `json:"ec2_cert"` // path of the certificate that bundles for it are encrypted for
 }
 
 // Clients returns clients of the local region.
@@ -78,7 +79,10 @@ func ListenRegion(ctx context.Context, dir, address string) (e Endpoint, serve f
 	c := r.Credentials()
 	e = Endpoint{URL: "http://" + l.Addr().String(), AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey}
 	path := filepath.Join(dir, endpointFile)
-	if err := writeJSON(path, e); err != nil {
+	if e.EC2Cert, err = r.BundleCertificate(); err == nil {
+		err = writeJSON(path, e)
+	}
+	if err != nil {
 		return e, nil, nil, errors.Join(err, l.Close(), r.Close())
 	}
 	close = func() error {

@@ -39,7 +39,7 @@ type modifyImageAttributeIn struct {
 }
 
 func (a *area) modifyImageAttribute(in *modifyImageAttributeIn) (*done, error) {
-	i, err := a.registered(in.ID)
+	i, err := a.available(in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ type describeImageAttributeOut struct {
 }
 
 func (a *area) describeImageAttribute(in *describeImageAttributeIn) (*describeImageAttributeOut, error) {
-	i, err := a.registered(in.ID)
+	i, err := a.available(in.ID)
 	if err != nil {
 		return nil, err
 	}

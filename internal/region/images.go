@@ -10,6 +10,7 @@ import (
 
 const (
 	imageAvailable    = "available"
+	imageFailed       = "failed"       // its bundle is not what its manifest says
 	imageDeregistered = "deregistered" // kept, so that deregistering it twice is told from an id that never was
 )
 
@@ -20,6 +21,8 @@ type image struct {
 	Virtualization          string // hvm, paravirtual
 	BootMode                string // "", legacy-bios, uefi, uefi-preferred
 	RootDevice              string
+	Location                string // of the manifest in S3, of an image that is backed by instance store
+	Reason                  string // why it failed
 	TPM, IMDS, Sriov        string // "" or the one value each can have
 	UefiData                string // a variable store, in base64
 	ENA                     bool
@@ -47,6 +50,9 @@ type volumeSpec struct {
 	DeleteOnTermination bool
 	Encrypted           bool
 }
+
+// registered tells whether the image is there for anybody to see.
+func (i *image) registered() bool { return i.State != imageDeregistered }
 
 // root returns the volume of the root device.
 func (i *image) root() *volumeSpec {
@@ -99,6 +105,7 @@ type imageXML struct {
 	Deprecation     string           `xml:"deprecationTime,omitempty"`
 	PlatformDetails string           `xml:"platformDetails"`
 	UsageOperation  string           `xml:"usageOperation"`
+	StateReason     *reasonXML       `xml:"stateReason"`
 }
 
 func (i *image) mappingsXML() []mappingXML {
@@ -121,6 +128,12 @@ func (a *area) imageXML(i *image) imageXML {
 	if i.ENA {
 		x.ENA = &i.ENA
 	}
+	if i.Location != "" {
+		x.Location, x.RootDeviceType = i.Location, "instance-store"
+	}
+	if i.Reason != "" {
+		x.StateReason = &reasonXML{"Client.InvalidManifest", i.Reason}
+	}
 	if !i.Deprecation.IsZero() {
 		x.Deprecation = stamp(i.Deprecation)
 	}
@@ -141,8 +154,13 @@ func (x imageXML) attr(name string) ([]string, bool) {
 		return x.deviceAttr(field)
 	}
 	switch name { // an image of our own has none of these
-	case "kernel-id", "ramdisk-id", "owner-alias", "platform", "product-code", "product-code.type", "state-reason-code", "state-reason-message":
+	case "kernel-id", "ramdisk-id", "owner-alias", "platform", "product-code", "product-code.type":
 		return nil, true
+	}
+	if reason := cmp.Or(x.StateReason, &reasonXML{}); name == "state-reason-code" {
+		return []string{reason.Code}, true
+	} else if name == "state-reason-message" {
+		return []string{reason.Message}, true
 	}
 	tags := map[string]string{}
 	for _, t := range x.Tags {
@@ -187,7 +205,7 @@ func (a *area) describeImages(in *describeImagesIn) (*describeImagesOut, error) 
 	for _, id := range in.IDs {
 		if i, err := a.image(id); err != nil {
 			return nil, err
-		} else if i.State != imageAvailable {
+		} else if !i.registered() {
 			return nil, notFound(id)
 		}
 	}
@@ -201,7 +219,7 @@ func (a *area) describeImages(in *describeImagesIn) (*describeImagesOut, error) 
 			return who == "all" && i.Public || slices.Contains(i.Users, who) || who == "self" && slices.Contains(i.Users, self)
 		}
 		owned := func(who string) bool { return who == "self" || who == self }
-		if i.State == imageAvailable && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) &&
+		if i.registered() && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) &&
 			(len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, owned)) &&
 			(len(in.ExecutableBy) == 0 || slices.ContainsFunc(in.ExecutableBy, executable)) {
 			all = append(all, a.imageXML(i))
@@ -228,16 +246,20 @@ func (a *area) image(id string) (*image, error) {
 	return nil, notFound(id)
 }
 
-// registered returns an image that is not deregistered.
-func (a *area) registered(id string) (*image, error) {
+// available returns an image that can be used.
+func (a *area) available(id string) (*image, error) {
 	if id == "" {
 		return nil, missing("ImageId")
 	}
 	i, err := a.image(id)
 	if err == nil && i.State != imageAvailable {
-		return nil, errorf("InvalidAMIID.Unavailable", "The image ID '%s' is no longer available", id)
+		return nil, unavailable(id)
 	}
 	return i, err
+}
+
+func unavailable(id string) error {
+	return errorf("InvalidAMIID.Unavailable", "The image ID '%s' is not available, or no longer", id)
 }
 
 // validID says whether an id has the form of its kind: a prefix and 8 or 17 hexadecimal digits.
@@ -263,9 +285,15 @@ type deregisterImageOut struct {
 }
 
 func (a *area) deregisterImage(in *deregisterImageIn) (*deregisterImageOut, error) {
-	i, err := a.registered(in.ID)
+	if in.ID == "" {
+		return nil, missing("ImageId")
+	}
+	i, err := a.image(in.ID)
 	if err != nil {
 		return nil, err
+	}
+	if !i.registered() {
+		return nil, unavailable(in.ID)
 	}
 	if err := in.dry(); err != nil {
 		return nil, err

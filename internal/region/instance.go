@@ -38,6 +38,7 @@ type instance struct {
 	LaunchIndex                int
 	Launched, Ended, Reachable time.Time // Reachable: when SSH first answered
 	RootDevice                 string
+	Location                   string // of the image's manifest, where its root is instance store
 	Volume                     instanceVolume
 	Metadata                   metadataOptions
 	ShutdownBehavior           string
@@ -184,6 +185,9 @@ func (a *area) instanceXML(i *instance) instanceXML {
 		PrivateIP: i.PrivateIP, PublicIP: i.PublicIP, Architecture: i.Architecture, RootDeviceType: "ebs", RootDevice: i.RootDevice,
 		Virtualization: "hvm", Token: i.Token, Tags: tagSet(i.Tags), Hypervisor: "xen", ENA: true, BootMode: i.BootMode,
 		CurrentBootMode: i.Firmware, Metadata: i.Metadata, PlatformDetails: "Linux/UNIX", UsageOperation: "RunInstances"}
+	if i.Location != "" {
+		x.RootDeviceType, x.ENA = "instance-store", false
+	}
 	if i.ReasonCode != "" {
 		x.StateReason = &reasonXML{i.ReasonCode, i.Reason}
 	}
@@ -194,6 +198,9 @@ func (a *area) instanceXML(i *instance) instanceXML {
 	x.PrivateDNS = privateName(i.PrivateIP, a.name)
 	x.Subnet, x.VPC, x.SourceDestCheck = a.networkID("subnet-", i.Zone), a.networkID("vpc-", ""), true
 	x.Groups.Items = []groupXML{{a.networkID("sg-", ""), "default"}}
+	if i.Location != "" {
+		return x
+	}
 	v := attachmentXML{Device: i.RootDevice}
 	v.EBS.Volume, v.EBS.Status, v.EBS.Attached = i.Volume.ID, "attached", stamp(i.Launched)
 	v.EBS.DeleteOnTermination = i.Volume.Spec.DeleteOnTermination

@@ -10,6 +10,22 @@ type instanceType struct {
 	arch   string // x86_64, arm64
 	cpus   int32
 	memory int64 // MiB
+	store  bool  // its root may be instance store; it is of Xen, not Nitro
+
+	paravirtual bool // it starts nothing else
+}
+
+// storeTypes are the types up to 2xlarge whose root may be instance store, and which are long past their time.
+var storeTypes = map[string]instanceType{
+	"m1.small": {cpus: 1, memory: 1740, paravirtual: true}, "m1.medium": {cpus: 1, memory: 3840, paravirtual: true},
+	"m1.large": {cpus: 2, memory: 7680, paravirtual: true}, "m1.xlarge": {cpus: 4, memory: 15360, paravirtual: true},
+	"m2.xlarge": {cpus: 2, memory: 17510, paravirtual: true}, "m2.2xlarge": {cpus: 4, memory: 35020, paravirtual: true},
+	"c1.medium": {cpus: 2, memory: 1740, paravirtual: true}, "c1.xlarge": {cpus: 8, memory: 7168, paravirtual: true},
+	"m3.medium": {cpus: 1, memory: 3840}, "m3.large": {cpus: 2, memory: 7680}, "m3.xlarge": {cpus: 4, memory: 15360}, "m3.2xlarge": {cpus: 8, memory: 30720},
+	"c3.large": {cpus: 2, memory: 3840}, "c3.xlarge": {cpus: 4, memory: 7680}, "c3.2xlarge": {cpus: 8, memory: 15360},
+	"r3.large": {cpus: 2, memory: 15616}, "r3.xlarge": {cpus: 4, memory: 31232}, "r3.2xlarge": {cpus: 8, memory: 62464},
+	"i2.xlarge": {cpus: 4, memory: 31232}, "i2.2xlarge": {cpus: 8, memory: 62464},
+	"d2.xlarge": {cpus: 4, memory: 31232}, "d2.2xlarge": {cpus: 8, memory: 62464},
 }
 
 // families are the types that the local region knows: those on Nitro, whose root volume is an NVMe device,
@@ -28,6 +44,10 @@ var (
 
 // lookupType returns what a type has, or an error in EC2's words.
 func lookupType(name string) (instanceType, error) {
+	if t, ok := storeTypes[name]; ok {
+		t.arch, t.store = "x86_64", true
+		return t, nil
+	}
 	family, size, ok := strings.Cut(name, ".")
 	at := slices.Index(sizes, size)
 	memory := families[family]

@@ -40,6 +40,7 @@ type Launch struct {
 	Memory                               int64 // bytes
 	Disk                                 string
 	RootDevice                           string
+	Manifest                             string // in S3, of an image that is backed by instance store
 	Dir                                  string // scratch folder; removed when the instance is gone
 	Console                              io.Writer
 	PublicIP, PrivateIP, MAC             string
@@ -51,10 +52,18 @@ type Launch struct {
 	Launched                             time.Time
 }
 
-// launch starts an instance in the background: its own goroutine takes it through its states to the end.
-func (a *area) launch(i *instance, t instanceType, userData []byte) {
-	ctx, cancel := context.WithCancel(a.r.ctx)
-	i.live = &live{cancel: cancel, console: console{now: a.r.opt.Now}}
+// rootVolume is what the root disk of a new instance holds.
+type rootVolume interface {
+	// write makes a raw image of it.
+	write(ctx context.Context, path string) error
+	release()
+}
+
+// rootVolume returns the content of an instance's root disk: that of its image's snapshot or bundle.
+func (a *area) rootVolume(i *instance) rootVolume {
+	if i.Location != "" {
+		return storeImage{a, i.Location}
+	}
 	s := a.snapshot(i.Volume.Spec.Snapshot)
 	disk := &volumeImage{store: a.r.blocks, size: i.Volume.Spec.Size * gib, blocks: s.view()}
 	if i.Volume.Spec.Encrypted || a.r.opt.NoiseUnwritten {
@@ -63,13 +72,21 @@ func (a *area) launch(i *instance, t instanceType, userData []byte) {
 	for _, sum := range disk.blocks {
 		a.r.blocks.Hold(sum) // the snapshot may be deleted while it is read
 	}
+	return disk
+}
+
+// launch starts an instance in the background: its own goroutine takes it through its states to the end.
+func (a *area) launch(i *instance, t instanceType, userData []byte) {
+	ctx, cancel := context.WithCancel(a.r.ctx)
+	i.live = &live{cancel: cancel, console: console{now: a.r.opt.Now}}
+	disk := a.rootVolume(i)
 	l := Launch{Instance: i.ID, Image: i.Image, Reservation: i.Reservation, Volume: i.Volume.ID, Account: a.r.opt.AccountID,
 		Region: a.name, Zone: i.Zone, Type: i.Type, Arch: i.Architecture, LaunchIndex: i.LaunchIndex,
 		UEFI: i.Firmware == "uefi", CPUs: int(t.cpus), Memory: t.memory << 20, RootDevice: i.RootDevice,
 		Dir: filepath.Join(a.r.opt.Dir, "instances", i.ID), Console: &i.live.console,
 		PublicIP: i.PublicIP, PrivateIP: i.PrivateIP, MAC: i.MAC, PrivateName: privateName(i.PrivateIP, a.name), KeyName: i.Key, UserData: userData,
 		TokensRequired: i.Metadata.Tokens == "required",
-		Launched:       i.Launched}
+		Launched:       i.Launched, Manifest: i.Location}
 	l.Disk = filepath.Join(l.Dir, "root.raw")
 	if k := a.keyNamed(i.Key); k != nil {
 		l.PublicKey = k.PublicKey
@@ -85,7 +102,7 @@ func (a *area) launch(i *instance, t instanceType, userData []byte) {
 
 // live is the life of an instance, from pending to its end. Its last state is written down when nothing of
 // the machine is left.
-func (a *area) live(ctx context.Context, i *instance, l Launch, disk *volumeImage) {
+func (a *area) live(ctx context.Context, i *instance, l Launch, disk rootVolume) {
 	end := a.runMachine(ctx, i, l, disk)
 	if err := os.RemoveAll(l.Dir); err != nil {
 		a.r.opt.Log.Error("cleaning up after an instance", "instance", i.ID, "error", err)
@@ -94,7 +111,7 @@ func (a *area) live(ctx context.Context, i *instance, l Launch, disk *volumeImag
 }
 
 // runMachine runs an instance's machine until it ends, or is ended. It returns what becomes of the instance.
-func (a *area) runMachine(ctx context.Context, i *instance, l Launch, disk *volumeImage) (end func()) {
+func (a *area) runMachine(ctx context.Context, i *instance, l Launch, disk rootVolume) (end func()) {
 	m, err := a.boot(ctx, l, disk)
 	if err != nil && ctx.Err() == nil {
 		a.r.opt.Log.Error("starting an instance", "instance", i.ID, "error", err)
@@ -142,7 +159,7 @@ func (a *area) update(i *instance, change func()) {
 }
 
 // boot makes the root volume and starts the machine.
-func (a *area) boot(ctx context.Context, l Launch, disk *volumeImage) (Running, error) {
+func (a *area) boot(ctx context.Context, l Launch, disk rootVolume) (Running, error) {
 	if err := os.MkdirAll(l.Dir, 0o700); err != nil {
 		disk.release()
 		return nil, err

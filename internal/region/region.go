@@ -52,7 +52,8 @@ type Region struct {
 	lock   *os.File
 	blocks *blocks.Store
 	s3     *s3Store
-	secret []byte // keys the tokens that clients hand back
+	keygen sync.Mutex // held while the key for bundles is made
+	secret []byte     // keys the tokens that clients hand back
 	areas  map[string]*area
 
 	ctx    context.Context // of everything that outlives a request
@@ -207,6 +208,11 @@ func (a *area) afterSweep(missing map[blocks.Sum]bool) error {
 			if err := a.snapshots.put(s.ID, s); err != nil {
 				return err
 			}
+		}
+	}
+	for _, i := range a.images.rows {
+		if i.State == statePending {
+			a.examine(i)
 		}
 	}
 	for _, i := range a.instances.rows {

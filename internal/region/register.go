@@ -61,26 +61,30 @@ var (
 const maxUefiData = 64 << 10
 
 func (a *area) registerImage(in *registerImageIn) (*registerImageOut, error) {
+	i := &image{State: imageAvailable}
+	if in.Location != "" {
+		var err error
+		if i, err = a.registerBundle(in); err != nil {
+			return nil, err
+		}
+	}
 	in.defaults()
 	if err := in.check(); err != nil {
 		return nil, err
 	}
 	for _, i := range a.images.rows {
-		if i.Name == in.Name && i.State == imageAvailable {
+		if i.Name == in.Name && i.registered() {
 			return nil, errorf("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", in.Name, i.ID)
 		}
-	}
-	if in.Location != "" {
-		return nil, errorf("InvalidManifest", "HTTP 404 (Not Found) response for URL of %.300s: the local region has no S3 bucket", in.Location)
 	}
 	mappings, err := a.mappings(in.Mappings, nil)
 	if err != nil {
 		return nil, err
 	}
-	i := &image{ID: a.images.newID(), Name: in.Name, Description: in.Description, Architecture: in.Architecture,
-		Virtualization: in.Virtualization, BootMode: in.BootMode, RootDevice: in.RootDevice, TPM: in.TPM, IMDS: in.IMDS, Sriov: in.Sriov,
-		UefiData: in.UefiData, ENA: in.ENA, Mappings: mappings, State: imageAvailable, Created: a.r.opt.Now()}
-	if root := i.root(); root == nil || root.Snapshot == "" {
+	i.ID, i.Name, i.Description, i.Architecture, i.Virtualization = a.images.newID(), in.Name, in.Description, in.Architecture, in.Virtualization
+	i.BootMode, i.RootDevice, i.TPM, i.IMDS, i.Sriov, i.UefiData, i.ENA = in.BootMode, in.RootDevice, in.TPM, in.IMDS, in.Sriov, in.UefiData, in.ENA
+	i.Mappings, i.Created = mappings, a.r.opt.Now()
+	if root := i.root(); i.Location == "" && (root == nil || root.Snapshot == "") {
 		return nil, errorf("InvalidBlockDeviceMapping", "No root snapshot specified in device mapping: nothing is mapped to %s", in.RootDevice)
 	}
 	tags, err := specTags(in.Specs, "image")
@@ -91,7 +95,13 @@ func (a *area) registerImage(in *registerImageIn) (*registerImageOut, error) {
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	return &registerImageOut{ID: i.ID}, a.images.put(i.ID, i)
+	if err := a.images.put(i.ID, i); err != nil {
+		return nil, err
+	}
+	if i.State == statePending {
+		a.examine(i)
+	}
+	return &registerImageOut{ID: i.ID}, nil
 }
 
 // defaults fills in what RegisterImage assumes; the first two have not changed since 2006.

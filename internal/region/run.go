@@ -73,7 +73,7 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	if earlier, err := a.launched(in.Token, request); err != nil || earlier != nil {
 		return earlier, err
 	}
-	img, err := a.registered(in.Image)
+	img, err := a.available(in.Image)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +93,9 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(mappings) != 1 || mappings[0].Device != img.RootDevice || mappings[0].EBS == nil {
-		return nil, errorf("Unsupported", "The requested configuration is currently not supported: the local region attaches the root volume alone")
+	root, err := img.rootAlone(mappings)
+	if err != nil {
+		return nil, err
 	}
 	if a.r.opt.Machines == nil {
 		return nil, errorf("Unsupported", "The requested configuration is currently not supported: this local region runs no machines")
@@ -106,7 +107,7 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	reservation := newID("r-")
 	var all []*instance
 	for n := range int(*in.Max) {
-		i := a.newInstance(in, img, t, mappings[0].EBS)
+		i := a.newInstance(in, img, t, root)
 		i.Request, i.Reservation, i.LaunchIndex, i.Tags, i.Volume.Tags = request, reservation, n, maps.Clone(tags["instance"]), maps.Clone(tags["volume"])
 		if err := a.instances.put(i.ID, i); err != nil {
 			return nil, err
@@ -115,6 +116,19 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 		all = append(all, i)
 	}
 	return &runInstancesOut{reservationXML: a.reservation(all...)}, nil
+}
+
+// rootAlone returns the root volume, nil for one in instance store, and refuses further ones.
+func (i *image) rootAlone(mappings []mapping) (*volumeSpec, error) {
+	switch {
+	case i.Location != "" && slices.ContainsFunc(mappings, func(m mapping) bool { return m.EBS != nil }):
+		return nil, errorf("InvalidBlockDeviceMapping", "EBS block device mappings not supported for instance-store AMIs.")
+	case i.Location != "" && len(mappings) == 0:
+		return nil, nil
+	case len(mappings) != 1 || mappings[0].Device != i.RootDevice || mappings[0].EBS == nil:
+		return nil, errorf("Unsupported", "The requested configuration is currently not supported: the local region attaches the root volume alone")
+	}
+	return mappings[0].EBS, nil
 }
 
 // launched returns what an earlier request with the same client token started, if any.
@@ -160,7 +174,17 @@ func (in *runInstancesIn) check(a *area, img *image) (t instanceType, err error)
 			"of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try again.", t.arch, img.Architecture)
 	case img.Virtualization != "hvm":
 		return t, errorf("InvalidParameterCombination", "Virtualization type '%s' is not supported by the instance type '%s'", img.Virtualization, in.Type)
-	case !img.ENA:
+	case img.Location != "" && !t.store:
+		return t, errorf("UnsupportedOperation", "AMI '%s' with an instance-store root device is not supported for the instance type '%s'.", img.ID, in.Type)
+	case t.paravirtual:
+		return t, errorf("InvalidParameterCombination", "Non-Windows instances with a virtualization type of 'hvm' are currently not supported for this instance type.")
+	case t.store && img.Location == "":
+		return t, errorf("Unsupported", "The requested configuration is currently not supported: the local region has %s for images that are backed by instance store alone", in.Type)
+	case t.store && img.BootMode == "uefi":
+		return t, errorf("InvalidParameterValue", "The %s instance type does not support an AMI with a boot mode of UEFI. Only instance types built on the Nitro System support UEFI.", in.Type)
+	case img.Location != "" && in.ShutdownBehavior == "stop":
+		return t, errorf("UnsupportedOperation", "The attribute instanceInitiatedShutdownBehavior can only be used for EBS-backed images.")
+	case !img.ENA && !t.store:
 		return t, errorf("InvalidParameterCombination", "Enhanced networking with the Elastic Network Adapter (ENA) is required for the '%s' "+
 			"instance type. Ensure that you are using an AMI that is enabled for ENA.", in.Type)
 	}
@@ -241,12 +265,17 @@ func (in *runInstancesIn) userData() ([]byte, error) {
 func (a *area) newInstance(in *runInstancesIn, img *image, t instanceType, root *volumeSpec) *instance {
 	i := &instance{ID: a.instances.newID(), Image: img.ID, Type: in.Type, Architecture: t.arch, BootMode: img.BootMode, Firmware: "legacy-bios",
 		Key: in.Key, Zone: in.Placement.Zone, PublicIP: a.loopback(), State: statePending, Token: in.Token,
-		Launched: a.r.opt.Now(), RootDevice: img.RootDevice, Volume: instanceVolume{ID: newID("vol-"), Spec: *root},
+		Launched: a.r.opt.Now(), RootDevice: img.RootDevice, Location: img.Location,
 		ShutdownBehavior: in.ShutdownBehavior,
 		Metadata: metadataOptions{State: "applied", Tokens: in.Metadata.Tokens, HopLimit: in.Metadata.HopLimit, Endpoint: "enabled",
 			IPv6: "disabled", Tags: in.Metadata.Tags}}
-	if t.arch == "arm64" || img.BootMode == "uefi" || img.BootMode == "uefi-preferred" {
-		i.Firmware = "uefi" // every type that is modelled here has both
+	if t.arch == "arm64" || !t.store && (img.BootMode == "uefi" || img.BootMode == "uefi-preferred") {
+		i.Firmware = "uefi" // every other type that is modelled here has both
+	}
+	if root != nil {
+		i.Volume = instanceVolume{ID: newID("vol-"), Spec: *root}
+	} else {
+		i.ShutdownBehavior = "terminate" // instance store ends with the instance
 	}
 	if i.ShutdownBehavior == "" {
 		i.ShutdownBehavior = "stop"

@@ -95,7 +95,7 @@ type taggable struct {
 func (a *area) taggables() map[string]taggable {
 	all := map[string]taggable{}
 	for id, o := range a.images.rows {
-		if o.State == imageAvailable {
+		if o.registered() {
 			all[id] = taggable{id, "image", o.Tags, func() error { return a.images.put(id, o) }}
 		}
 	}
