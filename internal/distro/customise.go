@@ -18,6 +18,7 @@ import (
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
 	"ingot/internal/sandbox"
+	"ingot/internal/tree"
 )
 
 // WriteFiles puts files into the tree below root. resolve finds what a Source names; it may be nil where
@@ -106,35 +107,15 @@ func unixMode(bits uint32) fs.FileMode {
 }
 
 // ids are the users and groups that a tree knows.
-type ids struct{ users, groups map[string]int }
+type ids struct{ users, groups map[string]uint32 }
 
 func readIDs(r *os.Root) (*ids, error) {
-	users, err := readNames(r, "etc/passwd")
+	users, err := tree.ReadIDs(r, "etc/passwd")
 	if err != nil {
 		return nil, err
 	}
-	groups, err := readNames(r, "etc/group")
+	groups, err := tree.ReadIDs(r, "etc/group")
 	return &ids{users, groups}, err
-}
-
-// readNames reads the first and third field of passwd(5) or group(5); a tree without the file knows root.
-func readNames(r *os.Root, name string) (map[string]int, error) {
-	out := map[string]int{"root": 0}
-	data, err := r.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return out, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the tree's users: %w", err)
-	}
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) > 2 {
-			if id, err := strconv.Atoi(f[2]); err == nil {
-				out[f[0]] = id
-			}
-		}
-	}
-	return out, nil
 }
 
 // owner reads user, user:group or nothing; names are the tree's, numbers stand for themselves.
@@ -155,9 +136,9 @@ func (i *ids) owner(text string) (uid, gid int, err error) {
 	return uid, gid, nil
 }
 
-func lookup(names map[string]int, name string) (int, error) {
+func lookup(names map[string]uint32, name string) (int, error) {
 	if id, ok := names[name]; ok {
-		return id, nil
+		return int(id), nil
 	}
 	return strconv.Atoi(name)
 }

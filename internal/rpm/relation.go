@@ -189,3 +189,13 @@ func counted[T any](d *decoder, t Tag, all []T, n int) []T {
 	}
 	return make([]T, n)
 }
+
+// Meets reports whether the package, by what it provides, is one of those that a relation means.
+func (p *Package) Meets(r Relation) bool {
+	for _, own := range p.Provides {
+		if own.Name == r.Name && own.overlaps(r) {
+			return true
+		}
+	}
+	return false
+}

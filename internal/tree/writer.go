@@ -34,6 +34,9 @@ type Writer struct {
 	// Devices says that device nodes are made. Otherwise they are left out and recorded in Refused.
 	Devices bool
 	Refused []Entry
+	// Adopt says that a directory that is there already takes the owner, mode and time of its entry, the root too, as
+	// rpm has it. Otherwise it stays as it is. Where it is a symbolic link to one, it stays in any case.
+	Adopt bool
 
 	root *os.File
 	dirs map[string]int // open directories by their path in the tree
@@ -118,6 +121,9 @@ func (w *Writer) write(e Entry, content io.Reader) error {
 	if e.Path == "." {
 		if e.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return fault.Newf(fault.Input, "the root can only be a directory")
+		}
+		if w.Adopt {
+			return w.adopt(int(w.root.Fd()), ".", e)
 		}
 		return nil
 	}
@@ -255,6 +261,9 @@ func (w *Writer) dir(dir int, name string, e Entry) error {
 	case errors.Is(err, unix.EEXIST):
 		// The path is looked up whole: what is there may be a link that is absolute in this tree.
 		if _, err := w.openDir(e.Path); !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ENOENT) {
+			if err == nil && w.Adopt && isDir(dir, name) {
+				return w.adopt(dir, name, e)
+			}
 			return err
 		}
 		// A file, or a link to none: it gives way.
@@ -267,6 +276,11 @@ func (w *Writer) dir(dir int, name string, e Entry) error {
 	case err != nil:
 		return err
 	}
+	return w.adopt(dir, name, e)
+}
+
+// adopt gives a directory what its entry says.
+func (w *Writer) adopt(dir int, name string, e Entry) error {
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err

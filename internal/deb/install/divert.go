@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ingot/internal/fault"
+	"ingot/internal/tree"
 )
 
 // maxTable bounds a file of the tree that scripts write and we read.
@@ -53,11 +54,11 @@ func readOverrides(root *os.Root) (overrides, error) {
 	if err != nil || len(lines) == 0 {
 		return o, err
 	}
-	users, err := readIDs(root, "etc/passwd")
+	users, err := tree.ReadIDs(root, "etc/passwd")
 	if err != nil {
 		return o, err
 	}
-	groups, err := readIDs(root, "etc/group")
+	groups, err := tree.ReadIDs(root, "etc/group")
 	if err != nil {
 		return o, err
 	}
@@ -119,26 +120,15 @@ func readTable(root *os.Root, name string) ([]string, error) {
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"), nil
 }
 
-// readIDs maps names to numbers in passwd(5) or group(5).
-func readIDs(root *os.Root, name string) (map[string]string, error) {
-	lines, err := readTable(root, name)
-	ids := make(map[string]string, len(lines))
-	for _, line := range lines {
-		if f := strings.SplitN(line, ":", 4); len(f) == 4 {
-			ids[f[0]] = f[2]
-		}
-	}
-	return ids, err
-}
-
 // lookupID turns a name, or a number after "#", into an identity.
-func lookupID(ids map[string]string, name string) (uint32, error) {
-	number, ok := strings.CutPrefix(name, "#")
-	if !ok {
-		if number, ok = ids[name]; !ok {
-			return 0, fmt.Errorf("the tree has no user or group %q", name)
-		}
+func lookupID(ids map[string]uint32, name string) (uint32, error) {
+	if number, ok := strings.CutPrefix(name, "#"); ok {
+		id, err := strconv.ParseUint(number, 10, 32)
+		return uint32(id), err
 	}
-	id, err := strconv.ParseUint(number, 10, 32)
-	return uint32(id), err
+	id, ok := ids[name]
+	if !ok {
+		return 0, fmt.Errorf("the tree has no user or group %q", name)
+	}
+	return id, nil
 }
