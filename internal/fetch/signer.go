@@ -38,7 +38,7 @@ func (s Signer) ValidAt(t time.Time) error {
 	switch {
 	case self == nil || s.key.SelfSignature == nil:
 		return fmt.Errorf("key %s has no valid self-signature", s.Fingerprint)
-	case primary.PrimaryKey.KeyExpired(self, t), s.key.PublicKey.KeyExpired(s.key.SelfSignature, t):
+	case s.ExpiredAt(t):
 		return fmt.Errorf("key %s was not valid on %s", s.Fingerprint, t.UTC().Format(time.RFC3339))
 	case primary.Revoked(t), s.key.Revoked(t):
 		return fmt.Errorf("key %s was revoked", s.Fingerprint)
@@ -46,4 +46,12 @@ func (s Signer) ValidAt(t time.Time) error {
 		return fmt.Errorf("key %s is not for signing", s.Fingerprint)
 	}
 	return nil
+}
+
+// ExpiredAt reports whether the key, or the primary key above it, has expired by a time at which it did exist.
+func (s Signer) ExpiredAt(t time.Time) bool {
+	primary := s.key.Entity
+	self, _ := primary.PrimarySelfSignature()
+	return self == nil || s.key.SelfSignature == nil ||
+		primary.PrimaryKey.KeyExpired(self, t) || s.key.PublicKey.KeyExpired(s.key.SelfSignature, t)
 }

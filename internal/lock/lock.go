@@ -10,9 +10,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -135,6 +137,28 @@ func (l *Lock) Follows(old *Lock) error {
 		}
 	}
 	return nil
+}
+
+// GoesForward says whether the lock can be the next one after old where indexes are not signed, so that a mirror could offer
+// old versions, with their good signatures, for ever: no package is older, by compare, than old's of the same name and
+// repository. The error is of kind Trust.
+func (l *Lock) GoesForward(old *Lock, compare func(a, b string) int) error {
+	then := make(map[string]Package, len(old.Packages))
+	for _, p := range old.Packages {
+		then[p.Name] = p
+	}
+	var older []string
+	for _, p := range l.Packages {
+		if q, ok := then[p.Name]; ok && q.Repository == p.Repository && compare(p.Version, q.Version) < 0 {
+			older = append(older, fmt.Sprintf("%s %s of repository %s is older than %s of the lock", p.Name, p.Version, p.Repository, q.Version))
+		}
+	}
+	if older == nil {
+		return nil
+	}
+	return fault.New(fault.Trust, errors.New(strings.Join(older, "\n")),
+		"the mirror is stale, or somebody withholds updates: use another mirror, or try again later; "+
+			"where the distribution went back on purpose, remove the lock first")
 }
 
 // Bytes returns the lock as it stands in its file: indented JSON with a final newline.

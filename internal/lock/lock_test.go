@@ -105,3 +105,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestGoesForward(t *testing.T) {
+	of := func(repository, version string) *Lock {
+		return &Lock{Packages: []Package{{Name: "a", Version: version, Repository: repository}, {Name: "b", Version: "1", Repository: "r"}}}
+	}
+	for _, tc := range []struct {
+		now, old *Lock
+		ok       bool
+	}{
+		{of("r", "2"), of("r", "1"), true},
+		{of("r", "2"), of("r", "2"), true},
+		{of("r", "1"), of("r", "2"), false},
+		{of("other", "1"), of("r", "2"), true},
+		{of("r", "1"), &Lock{}, true},
+	} {
+		err := tc.now.GoesForward(tc.old, strings.Compare)
+		if (err == nil) != tc.ok || err != nil && (fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "a 1 of repository r is older than 2")) {
+			t.Errorf("%v after %v: %v", tc.now.Packages, tc.old.Packages, err)
+		}
+	}
+}

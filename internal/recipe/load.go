@@ -148,6 +148,12 @@ func check(r *Recipe, n *node) error {
 			return fail([]string{"test", "firmware", fmt.Sprint(i)}, "%q is neither bios nor uefi", f)
 		}
 	}
+	switch t := r.Trust; {
+	case (t.SHA1 != "" || t.ExpiredKeys != "") && strings.TrimSpace(t.Reason) == "":
+		return fail([]string{"trust"}, "a reason must be given for what it allows")
+	case t.SHA1 == "" && t.ExpiredKeys == "" && t.Reason != "":
+		return fail([]string{"trust", "reason"}, "it is a reason for nothing: neither sha1 nor expired-keys is allowed")
+	}
 	names := map[string]bool{}
 	for i, repo := range r.Repositories {
 		if names[repo.Name] {
@@ -167,7 +173,8 @@ func (r *Recipe) Asked() string {
 		Repositories          []Repository
 		Packages              Packages
 		Kernel                string
-	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages, r.Kernel.Package})
+		Trust                 Trust `json:",omitzero"`
+	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages, r.Kernel.Package, r.Trust})
 }
 
 // Digest returns the digest of the whole recipe, the content of the files it names included.

@@ -90,6 +90,10 @@ func TestLoadErrors(t *testing.T) {
 		{"merge key", "a: &a {name: x}\n<<: *a\n", "merge keys are not supported"},
 		{"self include", "include: [r.yaml]\n" + head, "in a circle"},
 		{"msdos uefi", head + "disk: {table: msdos, firmware: both}\n", "boots under BIOS alone"},
+		{"trust without reason", head + "trust: {sha1: allow}\n", "r.yaml:3:8: trust: a reason must be given"},
+		{"trust blank reason", head + "trust: {expired-keys: allow, reason: ' '}\n", "a reason must be given"},
+		{"reason alone", head + "trust: {reason: why}\n", "trust.reason: it is a reason for nothing"},
+		{"trust word", head + "trust: {sha1: yes, reason: why}\n", "trust.sha1"},
 		{"bus", head + "test: {bus: [floppy]}\n", `test.bus[0]: "floppy" is none of`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -107,6 +111,22 @@ func TestLoadErrors(t *testing.T) {
 	}
 	if _, err := Load(write(t, map[string]string{"r.yaml": head}), map[string]string{"no": "x"}); err == nil {
 		t.Error("--set of an unknown variable passed")
+	}
+}
+
+func TestTrust(t *testing.T) {
+	all, err := Load(write(t, map[string]string{"r.yaml": "name: x\ndistro: centos\ntrust: {sha1: allow, reason: old}\n"}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := all[0]
+	if r.Trust.SHA1Reason() != "old" || r.Trust.ExpiredReason() != "" {
+		t.Errorf("%+v", r.Trust)
+	}
+	with := r.Asked()
+	r.Trust = Trust{}
+	if r.Asked() == with {
+		t.Error("what is trusted is no part of what is asked for")
 	}
 }
 

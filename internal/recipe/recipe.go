@@ -16,6 +16,7 @@ type Recipe struct {
 	Arch         string         `yaml:"arch,omitempty" json:"arch,omitempty" jsonschema:"enum=x86_64,enum=arm64,description=Architecture as EC2 spells it (default x86_64)"`
 	Mirrors      []string       `yaml:"mirrors,omitempty" json:"mirrors,omitempty" jsonschema:"description=Base URLs of the distribution's main repository; tried in order. Default: the distribution's own"`
 	Keys         []Key          `yaml:"keys,omitempty" json:"keys,omitempty" jsonschema:"description=OpenPGP keys that may vouch for the distribution's packages. Default: the distribution's own"`
+	Trust        Trust          `yaml:"trust,omitempty" json:"trust,omitzero"`
 	Repositories []Repository   `yaml:"repositories,omitempty" json:"repositories,omitempty" jsonschema:"description=Further repositories\\, beside the distribution's own"`
 	Packages     Packages       `yaml:"packages,omitempty" json:"packages,omitzero"`
 	Users        []User         `yaml:"users,omitempty" json:"users,omitempty"`
@@ -42,6 +43,30 @@ type Key struct {
 	Fingerprint string `yaml:"fingerprint" json:"fingerprint" jsonschema:"required,pattern=^[0-9A-Fa-f ]{40\\,50}$,description=The primary key's full fingerprint"`
 	File        string `yaml:"file,omitempty" json:"file,omitempty" jsonschema:"description=File with the key\\, armored or binary\\, relative to the recipe; not needed for keys that ingot carries"`
 }
+
+// Trust loosens what signatures must be like, for a reason that is part of the recipe.
+type Trust struct {
+	SHA1        Allowed `yaml:"sha1,omitempty" json:"sha1,omitempty" jsonschema:"enum=allow,description=RPM: signatures and checksums over SHA-1\\, which can be forged with much effort\\, count too"`
+	ExpiredKeys Allowed `yaml:"expired-keys,omitempty" json:"expired-keys,omitempty" jsonschema:"enum=allow,description=RPM: packages that were signed while a key was valid stay trusted when it has expired"`
+	Reason      string  `yaml:"reason,omitempty" json:"reason,omitempty" jsonschema:"minLength=1,description=Why; required with any of the others"`
+}
+
+// Allowed is "allow", or nothing.
+type Allowed string
+
+// reason returns why something is allowed; empty where it is not.
+func (a Allowed) reason(t Trust) string {
+	if a == "" {
+		return ""
+	}
+	return t.Reason
+}
+
+// SHA1Reason returns the reason for which SHA-1 counts; empty where it does not.
+func (t Trust) SHA1Reason() string { return t.SHA1.reason(t) }
+
+// ExpiredReason returns the reason for which keys count that have expired since; empty where they do not.
+func (t Trust) ExpiredReason() string { return t.ExpiredKeys.reason(t) }
 
 // Repository is a source of packages beside the distribution's own.
 type Repository struct {

@@ -76,27 +76,30 @@ func newProviders(packages []*Package, wanted map[string]bool) *providers {
 	return v
 }
 
+// meeting returns the packages that meet a relation: those that have the file, or else those that provide the name.
+func (v *providers) meeting(r Relation) []*Package {
+	if strings.HasPrefix(r.Name, "/") && v.files[r.Name] != nil {
+		return v.files[r.Name]
+	}
+	var found []*Package
+	for _, q := range v.names[r.Name] {
+		if q.relation.overlaps(r) {
+			found = append(found, q.pkg)
+		}
+	}
+	return found
+}
+
 // find returns the package that meets a relation of p, nil where none does: of several the first, but one with files of the
 // right color before others, and p itself.
 func (v *providers) find(p *Package, r ordering) *Package {
-	var found []*Package
-	if strings.HasPrefix(r.Name, "/") {
-		found = v.files[r.Name]
-	}
-	if found == nil {
-		for _, q := range v.names[r.Name] {
-			if q.relation.overlaps(r.Relation) {
-				found = append(found, q.pkg)
-			}
-		}
-	}
 	color := r.color
 	if color == 0 {
 		color = preferred
 	}
 	var best *Package
 	most := -1
-	for _, q := range found {
+	for _, q := range v.meeting(r.Relation) {
 		score := 0
 		if v.colors[q] == color {
 			score = 2

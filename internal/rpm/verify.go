@@ -26,6 +26,10 @@ type Policy struct {
 	// SHA1 is the reason for which signatures over SHA-1 count, as the recipe states it; they do not where it
 	// is empty. SHA-1 can be made to collide, and most packages of CentOS 6 are signed over it.
 	SHA1 string
+	// Expired is the reason for which signatures count whose key was valid when it signed and has expired since; they do
+	// not where it is empty. Who gets hold of such a key later can sign with any date.
+	Expired string
+	Now     time.Time // zero for the clock's
 }
 
 // Signature is a good one.
@@ -47,8 +51,8 @@ type check struct {
 }
 
 // Verify reads a package file to its end and says who signed it. It returns the package with its good
-// signatures: at least one, by a key of the policy's ring that was valid when it signed. That the key has
-// expired since, as CentOS 6's has, does not matter: the date is part of what is signed.
+// signatures: at least one, by a key of the policy's ring that was valid when it signed. Where it has expired since, as
+// CentOS 6's has, the policy decides.
 //
 // A package is refused, with an error of kind fault.Trust that names it, where there is no such signature,
 // where a signature by a key of the ring does not fit, or where a digest in it is wrong. A signature covers
@@ -110,7 +114,7 @@ func (p *Package) verify(ctx context.Context, payload io.Reader, policy Policy) 
 	}
 	var good []Signature
 	for _, c := range checks {
-		one, err := c.judge()
+		one, err := c.judge(policy)
 		if err != nil {
 			return nil, fmt.Errorf("signature by key %016X: %w", c.keyID, err)
 		}
@@ -126,10 +130,14 @@ func (p *Package) verify(ctx context.Context, payload io.Reader, policy Policy) 
 }
 
 // judge says whether a key fits that was valid when it signed.
-func (c *check) judge() (Signature, error) {
+func (c *check) judge(policy Policy) (Signature, error) {
 	c.sum.Write(c.tail)
 	digest := c.sum.Sum(nil)
-	if !c.expires.IsZero() && time.Now().After(c.expires) {
+	now := policy.Now
+	if now.IsZero() {
+		now = time.Now()
+	}
+	if !c.expires.IsZero() && now.After(c.expires) {
 		return Signature{}, fmt.Errorf("it expired on %s", c.expires.UTC().Format(time.RFC3339))
 	}
 	var last error
@@ -138,6 +146,10 @@ func (c *check) judge() (Signature, error) {
 			continue
 		}
 		if last = s.ValidAt(c.created); last != nil {
+			continue
+		}
+		if s.ExpiredAt(now) && policy.Expired == "" {
+			last = fmt.Errorf("key %s has expired since, and the recipe does not allow expired keys", s.Fingerprint)
 			continue
 		}
 		return Signature{Certificate: s.Certificate, Signer: s.Fingerprint, Time: c.created.UTC(), Version: c.version,

@@ -26,26 +26,9 @@ import (
 	"ingot/internal/rpm/rpmtest"
 )
 
-func keyring(t testing.TB, files ...string) *fetch.Keyring {
-	t.Helper()
-	var all [][]byte
-	for _, name := range files {
-		data, err := os.ReadFile(rpmtest.EL6(t, "keys", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, data)
-	}
-	k, err := fetch.ReadKeys(all...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
-
 func allKeys(t testing.TB) *fetch.Keyring {
 	t.Helper()
-	return keyring(t, "RPM-GPG-KEY-CentOS-6", "RPM-GPG-KEY-EPEL-6", "RPM-GPG-KEY-CentOS-5", "RPM-GPG-KEY-CentOS-Security-6")
+	return rpmtest.Keys(t, "RPM-GPG-KEY-CentOS-6", "RPM-GPG-KEY-EPEL-6", "RPM-GPG-KEY-CentOS-5", "RPM-GPG-KEY-CentOS-Security-6")
 }
 
 const reason = "most packages of CentOS 6 were signed over SHA-1 and never again"
@@ -72,7 +55,7 @@ func TestSignatures(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, good, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: allKeys(t), SHA1: reason})
+		p, good, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: allKeys(t), SHA1: reason, Expired: reason})
 		lines := want[filepath.Base(path)]
 		if len(lines) == 0 {
 			if fault.KindOf(err) != fault.Trust || !strings.Contains(fmt.Sprint(err), "not signed") {
@@ -96,9 +79,18 @@ func TestSignatures(t *testing.T) {
 		if d := cmp.Diff(lines, got); d != "" {
 			t.Errorf("%s: (-rpm +ours)\n%s", p, d)
 		}
-		_, _, err = Verify(context.Background(), bytes.NewReader(data), Policy{Keys: allKeys(t)})
+		_, _, err = Verify(context.Background(), bytes.NewReader(data), Policy{Keys: allKeys(t), Expired: reason})
 		if sha1 := strings.Contains(lines[0], "SHA1"); sha1 != (err != nil) || sha1 && !refusedFor(err, p.String(), "SHA-1") {
 			t.Errorf("%s without leave for SHA-1: %v", p, err)
+		}
+		// Of the two keys only that of CentOS has expired.
+		_, _, err = Verify(context.Background(), bytes.NewReader(data), Policy{Keys: allKeys(t), SHA1: reason, Now: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)})
+		if err != nil {
+			t.Errorf("%s while its key was valid: %v", p, err)
+		}
+		_, _, err = Verify(context.Background(), bytes.NewReader(data), Policy{Keys: allKeys(t), SHA1: reason})
+		if centos := good[0].Certificate == "C1DAC52D1664E8A4386DBA430946FCA2C105B9DE"; centos != refusedFor(err, p.String(), "has expired since") {
+			t.Errorf("%s without leave for expired keys: %v", p, err)
 		}
 	}
 }
@@ -156,16 +148,16 @@ func TestVerifyRefuses(t *testing.T) {
 		{"header changed", change(license), keys, []string{"zlib-1.2.3-29.el6.x86_64", "SHA-1"}},
 		{"header forged", forge(license), keys, []string{"zlib-1.2.3-29.el6.x86_64", "0946FCA2C105B9DE", "does not fit"}},
 		{"payload forged", forge(payload + 1000), keys, []string{"zlib-1.2.3-29.el6.x86_64", "0946FCA2C105B9DE", "does not fit"}},
-		{"unknown key", whole, keyring(t, "RPM-GPG-KEY-EPEL-6"), []string{"zlib-1.2.3-29.el6.x86_64", "0946FCA2C105B9DE", "not among the trusted"}},
+		{"unknown key", whole, rpmtest.Keys(t, "RPM-GPG-KEY-EPEL-6"), []string{"zlib-1.2.3-29.el6.x86_64", "0946FCA2C105B9DE", "not among the trusted"}},
 		{"no keys", whole, nil, []string{"zlib-1.2.3-29.el6.x86_64", "not among the trusted"}},
 	} {
-		if _, _, err := Verify(context.Background(), bytes.NewReader(tc.data), Policy{Keys: tc.keys, SHA1: reason}); !refusedFor(err, tc.texts...) {
+		if _, _, err := Verify(context.Background(), bytes.NewReader(tc.data), Policy{Keys: tc.keys, SHA1: reason, Expired: reason}); !refusedFor(err, tc.texts...) {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := Verify(ctx, bytes.NewReader(whole), Policy{Keys: keys, SHA1: reason}); !errors.Is(err, context.Canceled) {
+	if _, _, err := Verify(ctx, bytes.NewReader(whole), Policy{Keys: keys, SHA1: reason, Expired: reason}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -201,7 +193,7 @@ func TestVersion4(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := signed(t, e, born.AddDate(0, 6, 0), []byte("payload"))
-	p, good, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: keys})
+	p, good, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: keys, Expired: reason})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,13 +201,13 @@ func TestVersion4(t *testing.T) {
 		t.Errorf("%s: %+v", p, good)
 	}
 	data[len(data)-1]++
-	if _, _, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: keys}); !refusedFor(err, "payload's digest") {
+	if _, _, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: keys, Expired: reason}); !refusedFor(err, "payload's digest") {
 		t.Errorf("payload changed: %v", err)
 	}
 	// No honest program signs with a key that has expired; a thief of the key would.
 	e.PrimaryIdentity().SelfSignature.KeyLifetimeSecs = nil
 	data = signed(t, e, born.AddDate(2, 0, 0), []byte("payload"))
-	if _, _, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: keys}); !refusedFor(err, "not valid on 2022") {
+	if _, _, err := Verify(context.Background(), bytes.NewReader(data), Policy{Keys: keys, Expired: reason}); !refusedFor(err, "not valid on 2022") {
 		t.Errorf("signed by an expired key: %v", err)
 	}
 }

@@ -129,8 +129,10 @@ func Resolve(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) 
 			SHA256: strings.ToLower(ch.Package.SHA256), Explicit: ch.Explicit,
 		})
 	}
-	if err := a.goesForward(l); err != nil {
-		return nil, nil, err
+	if a.Previous != nil {
+		if err := l.GoesForward(a.Previous, alpm.Compare); err != nil {
+			return nil, nil, err
+		}
 	}
 	return l, sel, a.verify(ctx, c, l, sel, of, r)
 }
@@ -151,29 +153,6 @@ func (a *Ask) targets(databases []*Database) (all []string) {
 		}
 	}
 	return all
-}
-
-// goesForward refuses packages that are older than those of the previous lock.
-func (a *Ask) goesForward(l *lock.Lock) error {
-	if a.Previous == nil {
-		return nil
-	}
-	then := make(map[string]lock.Package, len(a.Previous.Packages))
-	for _, p := range a.Previous.Packages {
-		then[p.Name] = p
-	}
-	var older []string
-	for _, p := range l.Packages {
-		if old, ok := then[p.Name]; ok && old.Repository == p.Repository && alpm.Compare(p.Version, old.Version) < 0 {
-			older = append(older, fmt.Sprintf("%s %s of repository %s is older than %s of the lock", p.Name, p.Version, p.Repository, old.Version))
-		}
-	}
-	if older == nil {
-		return nil
-	}
-	return fault.New(fault.Trust, errors.New(strings.Join(older, "\n")),
-		"the mirror is stale, or somebody withholds updates: use another mirror, or try again later; "+
-			"where the distribution went back on purpose, remove the lock first")
 }
 
 // read fetches the databases side by side, and finds out whom to trust.

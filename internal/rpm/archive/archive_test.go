@@ -207,7 +207,7 @@ func TestSignedRepomd(t *testing.T) {
 		}
 		defer c.Close()
 		_, _, err = Resolve(context.Background(), c, Request{Arch: "x86_64", Include: []string{"x"}, Now: time.Date(2018, 1, 1, 0, 0, 0, 0, time.UTC),
-			Repositories: []Repository{{Name: "test", Mirrors: []string{"file://" + dir}, Keys: keys}}}, nil)
+			Repositories: []Repository{{Name: "test", Mirrors: []string{"file://" + dir}, Keys: keys, SignedMetadata: true}}}, nil)
 		return err
 	}
 	if err := resolve(); err == nil || !strings.Contains(err.Error(), "primary.xml.gz") {

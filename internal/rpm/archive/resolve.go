@@ -1,8 +1,8 @@
 // Package archive reads repositories of RPM packages as createrepo makes them (repodata/repomd.xml and what it
 // names) and decides which packages make up an image, as yum and dnf would for an empty root.
 //
-// A repository may sign its repomd.xml. That of CentOS 6 does not: what vouches for it are the signatures of
-// the packages, which [rpm.Verify] checks one by one once they are there.
+// What vouches for packages are their own signatures, which are checked one by one when the lock is made. A repository may
+// sign its repomd.xml too; that of CentOS 6 does not.
 //
 // Of the versions of a package the newest is taken, an older one only where the newest cannot be installed.
 // Of several packages that provide the same, [yum's rules] decide. One architecture and noarch are looked at:
@@ -27,6 +27,7 @@ import (
 	"ingot/internal/fetch"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
+	"ingot/internal/rpm"
 	"ingot/internal/solve"
 )
 
@@ -34,7 +35,9 @@ import (
 type Repository struct {
 	Name    string
 	Mirrors []string       // URLs of the folder that holds repodata/, tried in order
-	Keys    *fetch.Keyring // that repomd.xml is signed by; nil where it is not signed
+	Keys    *fetch.Keyring // that packages must be signed by
+	// SignedMetadata asks for a repomd.xml that is signed by the keys too.
+	SignedMetadata bool
 }
 
 // Request says what to install.
@@ -47,8 +50,11 @@ type Request struct {
 	Exclude    []string // names of packages that must not be installed
 	Optional   bool     // also the optional packages of groups
 	Recommends bool     // also install what packages recommend, where it is possible (rpm 4.12 and later)
-	SHA1       string   // the reason for which checksums of SHA-1 in metadata count; empty where they do not
-	Now        time.Time
+	SHA1       string   // the reason for which signatures and checksums of SHA-1 count; empty where they do not
+	Expired    string   // the reason for which keys count that have expired since they signed; likewise
+	// Previous is the lock that this one follows. A package that is older than there is refused.
+	Previous *lock.Lock
+	Now      time.Time // the time that keys are judged at; zero for the clock's
 }
 
 // Explanation says why each package was chosen.
@@ -66,11 +72,12 @@ type source struct {
 	groups  []Group
 }
 
-// Resolve fetches the repositories' metadata and chooses the packages. The lock has them in an order in which
-// what a package requires comes before it, as far as that is possible. Fields that depend on the recipe (Recipe, Distro,
-// Release, Asked) and Arch are the caller's to fill in, and so are the packages' Signers.
+// Resolve fetches the repositories' metadata, chooses the packages, fetches them and verifies the signature of each. The lock
+// has them in the order in which rpm installs them. Fields that depend on the recipe (Recipe, Distro, Release, Asked) and
+// Arch are the caller's to fill in.
 //
-// Errors are of kind Trust for a signature or checksum that is not as it must be, Missing for a package or group that does
+// Errors are of kind Trust for a signature or checksum that is not as it must be, and for a package that is not what the
+// metadata says, Missing for a package or group that does
 // not exist, Unsatisfiable for packages that cannot be installed together, Unreachable when no mirror answers.
 func Resolve(ctx context.Context, c *fetch.Client, rq Request, r *progress.Reporter) (*lock.Lock, *Explanation, error) {
 	if rq.Now.IsZero() {
@@ -99,8 +106,13 @@ func Resolve(ctx context.Context, c *fetch.Client, rq Request, r *progress.Repor
 	if err != nil {
 		return nil, nil, err
 	}
-	if l.Packages, err = rq.lock(ctx, c, order); err != nil {
+	if l.Packages, err = rq.verify(ctx, c, order, r); err != nil {
 		return nil, nil, err
+	}
+	if rq.Previous != nil {
+		if err := l.GoesForward(rq.Previous, rpm.Compare); err != nil {
+			return nil, nil, err
+		}
 	}
 	for i := range l.Packages {
 		ch := explanation.Choices[slices.IndexFunc(explanation.Choices, func(ch solve.Choice) bool { return ch.Package.Name == l.Packages[i].Name })]
@@ -144,7 +156,7 @@ func (s *source) read(ctx context.Context, c *fetch.Client, rq *Request, t *prog
 	s.mirrors = append([]string{mirror}, slices.DeleteFunc(slices.Clone(s.Mirrors), func(m string) bool { return m == mirror })...)
 	sum := sha256.Sum256(text)
 	ix := lock.Index{Repository: s.Name, Path: repomdPath, SHA256: hex.EncodeToString(sum[:])}
-	if s.Keys != nil {
+	if s.SignedMetadata {
 		sig, _, err := c.Bytes(ctx, []string{mirror}, repomdPath+".asc", maxSignature)
 		if err != nil {
 			return ix, err
@@ -296,30 +308,4 @@ func (rq *Request) expand(cat *catalog, absent *[]string) (include, fromGroups [
 		}
 	}
 	return include, fromGroups, nil
-}
-
-// lock describes the chosen packages.
-func (rq *Request) lock(ctx context.Context, c *fetch.Client, order []*record) ([]lock.Package, error) {
-	all := make([]lock.Package, len(order))
-	for i, r := range order {
-		p := lock.Package{Name: r.name, Version: r.version(), Arch: r.arch, Source: r.source, Repository: r.from.Name,
-			Path: r.path, Size: r.size, SHA256: strings.ToLower(strings.TrimSpace(r.checksum.Sum))}
-		if !strings.EqualFold(r.checksum.Type, "sha256") {
-			// The lock wants SHA-256: the package is fetched now, and its weaker checksum believed this once.
-			data, _, err := c.Bytes(ctx, r.from.mirrors, r.path, maxMetadata)
-			if err == nil {
-				err = r.checksum.check(data, rq.SHA1)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("repository %s: package %s: %w", r.from.Name, r, err)
-			}
-			sum := sha256.Sum256(data)
-			p.Size, p.SHA256 = int64(len(data)), hex.EncodeToString(sum[:])
-		}
-		if sum, err := hex.DecodeString(p.SHA256); err != nil || len(sum) != sha256.Size || p.Size <= 0 {
-			return nil, fault.Newf(fault.Input, "repository %s: package %s: a size of %d bytes and the checksum %.70q", r.from.Name, r, p.Size, p.SHA256)
-		}
-		all[i] = p
-	}
-	return all, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"ingot/internal/fault"
 	"ingot/internal/fetch"
+	"ingot/internal/rpm/rpmtest"
 )
 
 // TestSHA1 resolves a repository of the time before SHA-256, from its files to the lock.
@@ -29,10 +30,15 @@ func TestSHA1(t *testing.T) {
 		}
 		return fmt.Sprintf("%x", sha1.Sum([]byte(text))) //nolint:gosec // as above
 	}
-	pkg := write("Packages/a-1-2.noarch.rpm", "a package")
-	primary := write("repodata/primary.xml", `<metadata><package type="rpm"><name>a</name><arch>noarch</arch><version epoch="1" ver="1" rel="2"/>`+
-		`<checksum type="sha" pkgid="YES">`+pkg+`</checksum><size package="9"/><location href="Packages/a-1-2.noarch.rpm"/></package></metadata>`)
-	comps := write("repodata/comps.xml", `<comps><group><id>core</id><packagelist><packagereq type="mandatory">a</packagereq>`+
+	real, err := os.ReadFile(rpmtest.EL6(t, "rpms", "centos-release-6-0.el6.centos.5.x86_64.rpm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "Packages/centos-release.rpm"
+	pkg := write(name, string(real))
+	primary := write("repodata/primary.xml", `<metadata><package type="rpm"><name>centos-release</name><arch>x86_64</arch><version epoch="0" ver="6" rel="0.el6.centos.5"/>`+
+		`<checksum type="sha" pkgid="YES">`+pkg+`</checksum><size package="9"/><location href="`+name+`"/></package></metadata>`)
+	comps := write("repodata/comps.xml", `<comps><group><id>core</id><packagelist><packagereq type="mandatory">centos-release</packagereq>`+
 		`<packagereq type="default">rhnsd</packagereq></packagelist></group></comps>`)
 	data := func(kind, sum string) string {
 		return `<data type="` + kind + `"><checksum type="sha">` + sum + `</checksum><timestamp>1300000000.5</timestamp><location href="repodata/` + kind + `.xml"/></data>`
@@ -44,7 +50,8 @@ func TestSHA1(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	rq := Request{Arch: "x86_64", Include: []string{"@core"}, Repositories: []Repository{{Name: "old", Mirrors: []string{"file://" + dir}}}}
+	rq := Request{Arch: "x86_64", Include: []string{"@core"}, Expired: "CentOS 6 is over",
+		Repositories: []Repository{{Name: "old", Mirrors: []string{"file://" + dir}, Keys: el6Keys(t)}}}
 	if _, _, err := Resolve(context.Background(), c, rq, nil); fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "SHA-1") {
 		t.Errorf("without leave: %v", err)
 	}
@@ -53,12 +60,12 @@ func TestSHA1(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p := l.Packages[0]; len(l.Packages) != 1 || p.Version != "1:1-2" || p.Size != 9 || p.SHA256 != fmt.Sprintf("%x", sha256.Sum256([]byte("a package"))) ||
+	if p := l.Packages[0]; len(l.Packages) != 1 || p.Version != "6-0.el6.centos.5" || p.Size != int64(len(real)) || p.SHA256 != fmt.Sprintf("%x", sha256.Sum256(real)) ||
 		!p.Explicit || l.Date.Unix() != 1300000000 || fmt.Sprint(e.Absent) != "[core: rhnsd]" {
 		t.Errorf("%+v, absent %v", l, e.Absent)
 	}
-	write("Packages/a-1-2.noarch.rpm", "another 1")
-	if _, _, err := Resolve(context.Background(), c, rq, nil); fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "a-1:1-2.noarch") {
+	write(name, "another")
+	if _, _, err := Resolve(context.Background(), c, rq, nil); fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "centos-release-6-0.el6.centos.5.x86_64") {
 		t.Errorf("changed package: %v", err)
 	}
 	write("repodata/repomd.xml", strings.Replace(repomd, "</repomd>", data("modules", pkg)+"</repomd>", 1))

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ingot/internal/fetch"
 )
 
 // EL6 returns the path of a file or folder of the data, and skips the test where the data is absent.
@@ -41,6 +43,24 @@ func Packages(t testing.TB) []string {
 		all = append(all, found...)
 	}
 	return all
+}
+
+// Keys reads files of keys.
+func Keys(t testing.TB, names ...string) *fetch.Keyring {
+	t.Helper()
+	var all [][]byte
+	for _, name := range names {
+		data, err := os.ReadFile(EL6(t, "keys", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, data)
+	}
+	k, err := fetch.ReadKeys(all...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
 }
 
 // Sections reads a file of expected answers: parts that begin with a line "== NAME", by NAME. Lines before the first
