@@ -37,6 +37,7 @@ type Spec struct {
 
 	BootImage []byte // GRUB's boot.img and core.img of i386-pc, for BIOS
 	CoreImage []byte
+	Legacy    *BootSpec // or GRUB legacy, on an MBR
 	ESP       []ESPFile // for UEFI
 	ESPSize   int64     // in bytes; 0 for 64 MiB
 
@@ -152,6 +153,14 @@ func (s Spec) tooSmall(ctx context.Context, cause error) error {
 		fmt.Sprintf("set disk: size: to %dGiB or more, or leave it out", roundUp(least, gibibyte)/gibibyte))
 }
 
+// loader returns the first sector and what goes to a place of its own, for booting by BIOS.
+func (s Spec) loader(mbr []byte, place Range) (first, core []byte, err error) {
+	if s.Legacy != nil {
+		return s.Legacy.embed(mbr, place)
+	}
+	return embedGRUB(s.BootImage, s.CoreImage, mbr, place)
+}
+
 // write writes everything of the disk, and returns what of it means something, and the Journal of its Map.
 func (s Spec) write(ctx context.Context, w io.WriterAt, l layout) (ranges, journal []Range, err error) {
 	ranges = l.probed()
@@ -160,7 +169,7 @@ func (s Spec) write(ctx context.Context, w io.WriterAt, l layout) (ranges, journ
 		return nil, nil, err
 	}
 	if s.bios() {
-		first, core, err := embedGRUB(s.BootImage, s.CoreImage, head[:SectorSize], l.core)
+		first, core, err := s.loader(head[:SectorSize], l.core)
 		if err != nil {
 			return nil, nil, err
 		}

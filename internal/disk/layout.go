@@ -91,7 +91,7 @@ func (s Spec) check() error {
 		return fault.Newf(fault.Input, "partition table %q is neither %s nor %s", s.Table, recipe.TableGPT, recipe.TableMBR)
 	case s.Firmware != "" && !s.bios() && !s.uefi():
 		return fault.Newf(fault.Input, "firmware %q is none of bios, uefi and both", s.Firmware)
-	case s.bios() && (len(s.BootImage) == 0 || len(s.CoreImage) == 0):
+	case s.bios() && s.Legacy == nil && (len(s.BootImage) == 0 || len(s.CoreImage) == 0):
 		return fault.Newf(fault.Input, "the disk is to boot by BIOS, but has no boot.img or core.img of GRUB")
 	case s.uefi() && len(s.ESP) == 0:
 		return fault.Newf(fault.Input, "the disk is to boot by UEFI, but nothing is to go into its EFI system partition")
