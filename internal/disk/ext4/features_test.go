@@ -11,7 +11,7 @@ func TestFeatures(t *testing.T) {
 	t.Parallel()
 	for profile, want := range map[Profile]map[string]string{
 		Modern: {
-			"Filesystem features": "has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg sparse_super large_file huge_file dir_nlink extra_isize metadata_csum",
+			"Filesystem features":   "has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg sparse_super large_file huge_file dir_nlink extra_isize metadata_csum",
 			"Group descriptor size": "64", "Required extra isize": "32", "Desired extra isize": "32", "Checksum type": "crc32c",
 		},
 		EL6: {
