@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -13,9 +14,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/bundles"
 	"ingot/internal/publish/retry"
 )
 
@@ -37,6 +41,9 @@ type EBS interface {
 // Clients gives the clients of a region. Their retries must be off: this package has its own.
 type Clients interface {
 	Region(name string) (EC2, EBS)
+	S3(region string) bundles.S3
+	// Account asks whose credentials these are: 12 digits.
+	Account(context.Context) (string, error)
 }
 
 // Target says where the regions are, and as whom to speak to them.
@@ -86,6 +93,29 @@ func (s sdk) Region(name string) (EC2, EBS) {
 	cfg := s.cfg.Copy()
 	cfg.Region = name
 	return ec2.NewFromConfig(cfg), ebs.NewFromConfig(cfg)
+}
+
+// S3 implements Clients. Of other makers' endpoints, few know a host name for each bucket.
+func (s sdk) S3(region string) bundles.S3 {
+	cfg := s.cfg.Copy()
+	cfg.Region = region
+	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
+}
+
+// Account implements Clients.
+func (s sdk) Account(ctx context.Context) (string, error) {
+	cfg := s.cfg.Copy()
+	cfg.Region = cmp.Or(cfg.Region, "us-east-1")
+	client := sts.NewFromConfig(cfg)
+	var out *sts.GetCallerIdentityOutput
+	err := retry.Call(ctx, "sts:GetCallerIdentity", retry.Policy{}, func(ctx context.Context) (err error) {
+		out, err = client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("asking for the account's number: %w", err)
+	}
+	return aws.ToString(out.Account), nil
 }
 
 // httpClient returns a client with a connection for each put in flight. It speaks HTTP/1.1: HTTP/2 would

@@ -54,7 +54,8 @@ var (
 	denials = []string{"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "Blocked",
 		"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature",
 		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "OperationNotPermitted"}
-	unseens = []string{"ResourceNotFoundException", "InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}
+	unseens  = []string{"ResourceNotFoundException", "InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}
+	absences = []string{"NoSuchBucket", "NoSuchKey", "NotFound"}
 	// retried are the reasons of a ValidationException that do not mean that the request was wrong.
 	retried = []string{"WRITE_REQUEST_TIMEOUT", "CONFLICTING_BLOCK_UPDATE"}
 )
@@ -83,6 +84,8 @@ func classify(err error) Class {
 			return transient
 		}
 		return final
+	case code == "NotImplemented":
+		return final
 	case errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError:
 		return transient
 	case code != "":
@@ -105,6 +108,8 @@ func explain(action string, err error) error {
 		return fault.New(fault.Denied, err, "these credentials need the permission "+action+", and the region must be enabled for the account")
 	case quota(code):
 		return fault.New(fault.Quota, err, "have the quota raised for this region, or free some of it")
+	case slices.Contains(absences, code):
+		return fault.New(fault.Missing, err, "")
 	case code == "" || classify(err) != final:
 		return fault.New(fault.Unreachable, err, "run the same command again: it does what is left")
 	}
