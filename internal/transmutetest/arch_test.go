@@ -89,7 +89,7 @@ func TestPacmanInstallsSystem(t *testing.T) {
 	if testing.Short() {
 		t.Skip("installs a whole system and builds its initramfs")
 	}
-	a := newArch(t)
+	a := makeArch(t)
 	p := newPeer(t, a)
 	root := t.TempDir()
 	out, err := p.Run(t.Context(), root, append([]string{"-Sy", "base"}, system...)...)
