@@ -52,7 +52,7 @@ func checkConflicts(pkgs []*pkg) error {
 			name := strings.TrimSuffix(file, "/")
 			for above := path.Dir(name); above != "."; above = path.Dir(above) {
 				c, known := claims[above]
-				if known && !c.dir && c.by != "package "+p.info.String() {
+				if known && !c.dir && !p.lists(above+"/") && !p.lists(above) { // otherwise it is known to be in conflict
 					report("/%s of package %s lies below /%s, which is no directory in %s", name, p.info, above, c.by)
 				}
 				if known {

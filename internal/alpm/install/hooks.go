@@ -99,7 +99,9 @@ func (in *installer) readHooks() ([]*hook, error) {
 			if err != nil {
 				return nil, fmt.Errorf("reading hook /%s/%s: %w", dir, name, err)
 			}
-			hooks[name] = h
+			if h != nil {
+				hooks[name] = h
+			}
 		}
 	}
 	return slices.SortedFunc(maps.Values(hooks), func(a, b *hook) int {
@@ -120,8 +122,12 @@ func (in *installer) hookNames(dir string) ([]string, error) {
 	return slices.DeleteFunc(names, func(n string) bool { return !strings.HasSuffix(n, hookSuffix) }), err
 }
 
+// readHook reads a hook's file, nil for what is a directory.
 func (in *installer) readHook(dir, name string) (*hook, error) {
 	file := path.Join(dir, name)
+	if st, err := in.root.Lstat(file); err == nil && st.IsDir() {
+		return nil, nil
+	}
 	if to, err := in.root.Readlink(file); err == nil && path.Clean(to) == os.DevNull {
 		return &hook{name: name}, nil // the tree's /dev is empty
 	}

@@ -56,6 +56,12 @@ type installed struct {
 // tryInstall installs packages, in this order.
 func tryInstall(t testing.TB, all []alpmtest.Package, change func(*Options)) (installed, error) {
 	t.Helper()
+	return installIn(t.Context(), t, all, change, func(string) {})
+}
+
+// installIn is tryInstall in a context, with each line told to hear that is logged or printed.
+func installIn(ctx context.Context, t testing.TB, all []alpmtest.Package, change func(*Options), hear func(string)) (installed, error) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("a sandbox needs root, or a user namespace")
 	}
@@ -64,6 +70,7 @@ func tryInstall(t testing.TB, all []alpmtest.Package, change func(*Options)) (in
 	reporter := progress.New(func(e progress.Event) {
 		if e.Kind == progress.Output || e.Kind == progress.Log {
 			in.said = append(in.said, e.Text)
+			hear(e.Text)
 		}
 	})
 	o := Options{Root: in.root, Lock: lockOf(t, dir, all), Sandbox: openSandbox,
@@ -71,7 +78,7 @@ func tryInstall(t testing.TB, all []alpmtest.Package, change func(*Options)) (in
 	if change != nil {
 		change(&o)
 	}
-	err := Install(t.Context(), o)
+	err := Install(ctx, o)
 	in.root = o.Root
 	return in, err
 }

@@ -62,7 +62,7 @@ func (in *installer) openPackages(ctx context.Context) error {
 	names := make(map[string]bool)
 	for _, l := range in.Lock.Packages {
 		if names[l.Name] {
-			return fault.Newf(fault.Input, "the lock has two packages %s", l.Name)
+			return fault.Newf(fault.Input, "the lock names package %s twice", l.Name)
 		}
 		names[l.Name] = true
 		in.pkgs = append(in.pkgs, &pkg{Package: l})
@@ -263,16 +263,17 @@ func (p *pkg) list(r *alpm.Reader) error {
 		}
 	}
 	slices.Sort(p.files)
-	p.members = slices.DeleteFunc(p.members, func(m member) bool { return !p.lists(&m) })
+	p.members = slices.DeleteFunc(p.members, func(m member) bool {
+		if m.isDir() {
+			return !p.lists(m.Path + "/")
+		}
+		return !p.lists(m.Path)
+	})
 	return nil
 }
 
-// lists reports whether pacman takes a member of the archive for a file of the package.
-func (p *pkg) lists(m *member) bool {
-	name := m.Path
-	if m.isDir() {
-		name += "/"
-	}
+// lists reports whether a path, with a slash at the end for a directory, is among the package's files.
+func (p *pkg) lists(name string) bool {
 	_, found := slices.BinarySearch(p.files, name)
 	return found
 }

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,12 +32,15 @@ func newPacman(t testing.TB, root string, conf string) pacman {
 		t.Fatal(err)
 	}
 	return pacman{t, root, []string{"--root", root, "--dbpath", root + "/var/lib/pacman", "--cachedir", dir, "--config", config,
-		"--gpgdir", dir, "--hookdir", root + "/etc/pacman.d/hooks", "--logfile", os.DevNull, "--noconfirm", "--noprogressbar", "--color", "never"}}
+		"--gpgdir", dir, "--hookdir", root + "/etc/pacman.d/hooks", "--logfile", os.DevNull, "--noconfirm", "--color", "never"}}
 }
 
 func (p pacman) run(args ...string) (string, error) {
-	cmd := exec.CommandContext(p.t.Context(), "pacman", append(slices.Clone(args), p.args...)...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	if !strings.HasPrefix(args[0], "-Q") {
+		args = append(args, "--noprogressbar")
+	}
+	cmd := exec.CommandContext(p.t.Context(), "pacman", append(args, p.args...)...)
+	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8") // in the plain C locale, libarchive stops at the first name that is not ASCII
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
@@ -55,13 +57,17 @@ func (p pacman) must(args ...string) string {
 // pacmanTree installs packages with pacman, from a repository that it takes to be unsigned. It returns pacman's words.
 func pacmanTree(t testing.TB, all []alpmtest.Package) (root, said string) {
 	t.Helper()
-	dir := t.TempDir()
-	root = filepath.Join(dir, "root")
-	for _, d := range []string{"var/lib/pacman", "var/cache/pacman/pkg"} {
-		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	root, said, err := tryPacman(t, all)
+	if err != nil {
+		t.Fatalf("pacman: %v\n%s", err, said)
 	}
+	return root, said
+}
+
+func tryPacman(t testing.TB, all []alpmtest.Package) (root, said string, err error) {
+	t.Helper()
+	dir := t.TempDir()
+	root = emptyRoot(t)
 	p := newPacman(t, root, "SigLevel = Never\n[test]\nServer = file://"+dir+"\n")
 	if err := alpmtest.WriteRepository(dir, "test", all, nil, false); err != nil {
 		t.Fatal(err)
@@ -70,7 +76,10 @@ func pacmanTree(t testing.TB, all []alpmtest.Package) (root, said string) {
 	for i, pkg := range all {
 		names[i] = pkg.Name
 	}
-	said = p.must(append([]string{"-Sy"}, names...)...)
+	said, err = p.run(append([]string{"-Sy"}, names...)...)
+	if err != nil {
+		return root, said, err
+	}
 	var order []string
 	for _, m := range regexp.MustCompile(`(?m)^installing (\S+)\.\.\.$`).FindAllStringSubmatch(said, -1) {
 		order = append(order, m[1])
@@ -81,32 +90,55 @@ func pacmanTree(t testing.TB, all []alpmtest.Package) (root, said string) {
 	if err := os.Remove(filepath.Join(root, syncDir, "test.db")); err != nil {
 		t.Fatal(err)
 	}
-	return root, said
+	redate(t, root)
+	return root, said, nil
+}
+
+// emptyRoot makes a tree with what pacman asks for.
+func emptyRoot(t testing.TB) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	for _, d := range []string{syncDir, cacheDir} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
 }
 
 // redate gives all packages in a tree the date of installation that those of our tests have.
 func redate(t testing.TB, root string) {
 	t.Helper()
+	changeDescs(t, root, `%INSTALLDATE%\n\d+\n`, "%INSTALLDATE%\n"+strconv.FormatInt(date.Unix(), 10)+"\n")
+}
+
+// unverified makes packages that pacman was given by the names of their files, and did not verify, verified ones.
+func unverified(t testing.TB, root string) {
+	t.Helper()
+	changeDescs(t, root, `%VALIDATION%\nnone\n`, "%VALIDATION%\nsha256\n")
+}
+
+// changeDescs replaces text in what a tree's database says of packages.
+func changeDescs(t testing.TB, root, pattern, by string) {
+	t.Helper()
 	descs, err := filepath.Glob(filepath.Join(root, localDir, "*", "desc"))
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(descs) == 0 {
+		t.Fatal("no packages", err)
 	}
-	line := regexp.MustCompile(`%INSTALLDATE%\n\d+\n`)
 	for _, file := range descs {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text = line.ReplaceAll(text, []byte("%INSTALLDATE%\n"+strconv.FormatInt(date.Unix(), 10)+"\n"))
-		if err := os.WriteFile(file, text, 0o644); err != nil {
+		if err := os.WriteFile(file, regexp.MustCompile(pattern).ReplaceAll(text, []byte(by)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 // sameTree fails the test for every difference between two trees. The times of directories do not count, which are those
-// of the last change in them.
-func sameTree(t testing.TB, a, b string) {
+// of the last change in them, nor do paths that are to be ignored.
+func sameTree(t testing.TB, a, b string, ignore ...string) {
 	t.Helper()
 	var sources [2]tree.Source
 	for i, root := range []string{a, b} {
@@ -116,7 +148,7 @@ func sameTree(t testing.TB, a, b string) {
 		}
 		sources[i] = tree.Clamp(dir, date)
 	}
-	all, err := tree.Diff(t.Context(), sources[0], sources[1], tree.DiffOptions{Times: true})
+	all, err := tree.Diff(t.Context(), sources[0], sources[1], tree.DiffOptions{Times: true, Ignore: ignore})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,30 +160,7 @@ func sameTree(t testing.TB, a, b string) {
 		if d.Aspect == tree.Content {
 			x, _ := os.ReadFile(filepath.Join(a, d.Path))
 			y, _ := os.ReadFile(filepath.Join(b, d.Path))
-			t.Logf("ours:\n%.2000s\ntheirs:\n%.2000s", x, y)
+			t.Logf("ours:\n%.2000q\ntheirs:\n%.2000q", x, y)
 		}
-	}
-}
-
-func TestEqualsPacman(t *testing.T) {
-	t.Parallel()
-	log := func(what string) string { return "echo \"" + what + " $#:$1\" >> /var/log/scripts\n" }
-	one := alpmtest.Pack("one", "depend = bash\nbackup = etc/one\nbackup = etc/none\noptdepend = two: for more\n", "etc/one", "usr/share/one")
-	one.Install = "pre_install() {\n" + log("pre") + "}\npost_install() {\n" + log("post") + "ls /usr/share >> /var/log/scripts\n}\n"
-	one.Changelog = "changed\n"
-	two := alpmtest.Pack("two", "depend = one\ngroup = g\nprovides = three=3\n", "usr/share/two/x")
-	two.Install = "# post_install\npre_install() {\n" + log("pre two") + "false\n}\n"
-	all := append(alpmtest.Base(t), one, two)
-
-	theirs, said := pacmanTree(t, all)
-	ours := mustInstall(t, all, nil)
-	redate(t, theirs)
-	sameTree(t, ours.root, theirs)
-	text, err := os.ReadFile(filepath.Join(ours.root, "var/log/scripts"))
-	if err != nil || !bytes.HasPrefix(text, []byte("pre 1:1-1\npost 1:1-1\n")) {
-		t.Errorf("scripts: %v\n%s", err, text)
-	}
-	if t.Failed() {
-		t.Log(strings.Join(ours.said, "\n"), "\n", said)
 	}
 }
