@@ -24,6 +24,8 @@ type Package struct {
 	Files    []File
 	Scripts  []Script
 	Triggers []Trigger
+	// FileTriggers run for each package whose files they match, TransFileTriggers once, when all packages are there.
+	FileTriggers, TransFileTriggers []FileTrigger
 
 	PayloadFormat     string // cpio
 	PayloadCompressor string // gzip, bzip2, lzma, xz, zstd; gzip where the header does not say
@@ -140,7 +142,13 @@ func (p *Package) fill() (err error) {
 	if p.Scripts, err = p.Header.scripts(); err != nil {
 		return err
 	}
-	p.Triggers, err = p.Header.triggers()
+	if p.Triggers, err = p.Header.triggers(packageTriggers); err != nil {
+		return err
+	}
+	if p.FileTriggers, err = p.Header.fileTriggers(fileTriggers); err != nil {
+		return err
+	}
+	p.TransFileTriggers, err = p.Header.fileTriggers(transFileTriggers)
 	return err
 }
 

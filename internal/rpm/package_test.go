@@ -208,11 +208,33 @@ func TestCheckPath(t *testing.T) {
 	}
 }
 
+// FuzzRead reads a package whole, and does with it what does not need more than it.
 func FuzzRead(f *testing.F) {
 	f.Add(sample(map[Tag]any{TagName: "a", TagVersion: "1", TagRelease: "1", TagArch: "noarch"}))
-	f.Fuzz(func(_ *testing.T, data []byte) {
-		if p, err := Read(bytes.NewReader(data)); err == nil {
-			_ = p.String()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := bytes.NewReader(data)
+		p, err := Read(r)
+		if err != nil {
+			return
+		}
+		if all, err := Order([]*Package{p, p}); err == nil && len(all) != 2 {
+			t.Errorf("%d packages of 2 are in order", len(all))
+		}
+		_ = Check([]*Package{p})
+		if h, err := p.Installed(Installation{States: make([]FileState, len(p.Files))}); err == nil {
+			if name, err := h.Strings(TagName); err != nil || name[0] != p.Name {
+				t.Errorf("installed, %s is %q: %v", p, name, err)
+			}
+		}
+		payload, err := p.Payload(r)
+		if err != nil {
+			return
+		}
+		defer payload.Close()
+		for {
+			if _, err := payload.Next(); err != nil {
+				return
+			}
 		}
 	})
 }

@@ -74,16 +74,36 @@ func (h *Header) scripts() ([]Script, error) {
 	return all, d.err
 }
 
-func (h *Header) triggers() ([]Trigger, error) {
+// FileTrigger is a script that runs when files come or go (rpm 4.13 and later). It finds their names on its standard
+// input. On names the prefixes of paths; the Sense of each says when the script runs: SenseTriggerIn, SenseTriggerUn or
+// SenseTriggerPost.
+type FileTrigger struct {
+	Trigger
+	Priority uint32 // the highest runs first
+}
+
+// triggerTags are where a header has triggers of a kind.
+type triggerTags struct{ text, prog, scriptFlags, name, index, version, flags, priority Tag }
+
+var (
+	packageTriggers = triggerTags{TagTriggerScripts, TagTriggerScriptProg, TagTriggerFlagsOf, TagTriggerName, TagTriggerIndex,
+		TagTriggerVersion, TagTriggerFlags, 0}
+	fileTriggers = triggerTags{TagFileTriggerName - 3, TagFileTriggerName - 2, TagFileTriggerName - 1, TagFileTriggerName,
+		TagFileTriggerName + 1, TagFileTriggerName + 2, TagFileTriggerName + 3, TagFileTriggerPriorities}
+	transFileTriggers = triggerTags{TagTransFileTriggerName - 3, TagTransFileTriggerName - 2, TagTransFileTriggerName - 1, TagTransFileTriggerName,
+		TagTransFileTriggerName + 1, TagTransFileTriggerName + 2, TagTransFileTriggerName + 3, TagTransFileTriggerPriorities}
+)
+
+func (h *Header) triggers(tags triggerTags) ([]Trigger, error) {
 	d := decoder{h: h}
-	texts := d.strings(TagTriggerScripts)
+	texts := d.strings(tags.text)
 	n := len(texts)
-	progs, flags := d.stringsOf(TagTriggerScriptProg, n), d.numbers(TagTriggerFlagsOf, n)
-	on, err := h.relations(TagTriggerName, TagTriggerFlags, TagTriggerVersion)
+	progs, flags := d.stringsOf(tags.prog, n), d.numbers(tags.scriptFlags, n)
+	on, err := h.relations(tags.name, tags.flags, tags.version)
 	if d.err == nil {
 		d.err = err
 	}
-	indexes := d.numbers(TagTriggerIndex, len(on))
+	indexes := d.numbers(tags.index, len(on))
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -102,4 +122,18 @@ func (h *Header) triggers() ([]Trigger, error) {
 		t.On = append(t.On, r)
 	}
 	return all, nil
+}
+
+func (h *Header) fileTriggers(tags triggerTags) ([]FileTrigger, error) {
+	triggers, err := h.triggers(tags)
+	if err != nil {
+		return nil, err
+	}
+	d := decoder{h: h}
+	priorities := d.numbers(tags.priority, len(triggers))
+	all := make([]FileTrigger, len(triggers))
+	for i, t := range triggers {
+		all[i] = FileTrigger{t, uint32(priorities[i])} //nolint:gosec // 32 bits in the format
+	}
+	return all, d.err
 }

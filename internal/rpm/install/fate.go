@@ -42,7 +42,7 @@ func decideFates(pkgs []*pkg) error {
 					f.Path, p.info, before.pkg.info), "leave one of the two packages out")
 			}
 			if ok && before.file.Flags&rpm.FileGhost == 0 {
-				p.files[i].skip = true
+				p.files[i].skip, p.files[i].shared = true, true
 				continue
 			}
 			owners[at] = owner{p, f}

@@ -135,7 +135,11 @@ func (in *installer) transact(ctx context.Context) error {
 			return err
 		}
 	}
-	return in.scriptsOf(ctx, "running %posttrans scripts", rpm.PostTrans)
+	if err := in.scriptsOf(ctx, "running %posttrans scripts", rpm.PostTrans); err != nil {
+		return err
+	}
+	in.stage = in.Task
+	return in.transFileTriggers(ctx)
 }
 
 // scriptsOf runs the scripts of an event that comes once for the whole transaction.
@@ -188,10 +192,16 @@ func (in *installer) installOne(ctx context.Context, p *pkg) error {
 	if err := in.add(p); err != nil {
 		return err
 	}
+	if err := in.fileTriggers(ctx, p, func(priority uint32) bool { return priority >= early }); err != nil {
+		return err
+	}
 	if err := in.runEvent(ctx, p, rpm.PostIn); err != nil {
 		return err
 	}
-	return in.triggers(ctx, p, rpm.SenseTriggerIn)
+	if err := in.triggers(ctx, p, rpm.SenseTriggerIn); err != nil {
+		return err
+	}
+	return in.fileTriggers(ctx, p, func(priority uint32) bool { return priority < early })
 }
 
 func (in *installer) unpackAll(ctx context.Context) error {

@@ -140,8 +140,6 @@ func TestRefused(t *testing.T) {
 	}{
 		"conflict":        {paths: append(slices.Clone(a), other...), kind: fault.Unsatisfiable, want: "file /usr/share/f of package "},
 		"through a link":  {paths: slices.Concat(a, linked, through), kind: fault.Unsatisfiable, want: "is not the same as that of package "},
-		"file trigger":    {paths: rpmbuild(t, spec("ft", "%description\n%filetriggerin -- /usr\ntrue\n%files\n")), kind: fault.Input, want: "package ft-1-1.noarch: it has triggers on files"},
-		"trans trigger":   {paths: rpmbuild(t, spec("tt", "%description\n%transfiletriggerin -- /usr\ntrue\n%files\n")), kind: fault.Input, want: "package tt-1-1.noarch: it has triggers on files"},
 		"expanded script": {paths: rpmbuild(t, spec("ex", "%description\n%post -e\ntrue %%{_bindir}\n%files\n")), kind: fault.Input, want: "ScriptletExpansion"},
 		"format":          {paths: a, change: func(_ *testing.T, o *Options) { o.Lock.Format = "deb" }, kind: fault.Input, want: `format "deb"`},
 		"version":         {paths: a, change: func(_ *testing.T, o *Options) { o.Lock.Packages[0].Version = "2-1" }, kind: fault.Input, want: "its version is 1-1, the lock says 2-1"},

@@ -38,13 +38,13 @@ type file struct {
 	offset int64  // of a regular file's content in the expanded package; none for a file without any
 	first  uint32 // the place of the file's first name in the package: its own, unless it is a hard link
 	caps   []byte // the value of security.capability; nil for none
-	skip   bool   // another package's, which is the same, is there already, or it is a ghost
+	skip   bool   // it is not written: a ghost, or shared
+	shared bool   // another package's, which is the same, is there already
 }
 
 const none = -1
 
-// openPackages expands and reads all packages, the largest first, and checks that they are what the lock says and that
-// nothing of theirs is unsupported.
+// openPackages expands and reads all packages, the largest first, and checks that they are what the lock says.
 func (in *installer) openPackages(ctx context.Context) error {
 	task := in.Task.Begin("expanding packages", int64(len(in.Lock.Packages)), progress.Items)
 	for _, l := range in.Lock.Packages {
@@ -61,10 +61,7 @@ func (in *installer) openPackages(ctx context.Context) error {
 				return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
 			}
 			task.Add(1)
-			if err := p.compare(name); err != nil {
-				return err
-			}
-			return p.supported()
+			return p.compare(name)
 		})
 	}
 	err := group.Wait()
@@ -80,20 +77,6 @@ func (p *pkg) compare(name string) error {
 		if c.got != c.want {
 			return fault.New(fault.Input, fmt.Errorf("package %s %s (%s): its %s is %s, the lock says %s",
 				p.Name, p.Version, name, c.what, c.got, c.want), "write the lock anew with `ingot lock`")
-		}
-	}
-	return nil
-}
-
-// supported refuses what this package cannot do as rpm would. What rpm calls features, [rpm.Package.Payload] looks at.
-func (p *pkg) supported() error {
-	for _, t := range []struct {
-		tag  rpm.Tag
-		what string
-	}{{rpm.TagFileTriggerName, "%filetriggerin"}, {rpm.TagTransFileTriggerName, "%transfiletriggerin"}} {
-		if p.info.Header.Has(t.tag) {
-			return fault.New(fault.Input, fmt.Errorf("package %s: it has triggers on files (%s or its like, of rpm 4.13 and later), which are not supported",
-				p.info, t.what), "leave the package out")
 		}
 	}
 	return nil

@@ -39,7 +39,8 @@ type call struct {
 	interpreter []string
 	text        string
 	args        []int
-	critical    bool // its failure is that of the installation
+	critical    bool     // its failure is that of the installation
+	files       []string // of a trigger on files: what it gets to read
 }
 
 // runEvent runs the package's script of an event, if it has one. The script is told how many packages of the name there are.
@@ -52,7 +53,8 @@ func (in *installer) runEvent(ctx context.Context, p *pkg, e rpm.Event) error {
 	if e == rpm.PreTrans || e == rpm.PreIn {
 		count++
 	}
-	return in.run(ctx, call{p, "%" + string(e), s.Interpreter, s.Text, []int{count}, e == rpm.PreTrans || e == rpm.PreIn})
+	return in.run(ctx, call{pkg: p, name: "%" + string(e), interpreter: s.Interpreter, text: s.Text, args: []int{count},
+		critical: e == rpm.PreTrans || e == rpm.PreIn})
 }
 
 // asksRPM finds scripts that may ask the database.
@@ -110,7 +112,11 @@ func (in *installer) runProgram(ctx context.Context, c call, out *progress.Lines
 			args = append(args, strconv.Itoa(n))
 		}
 	}
-	return in.command(ctx, sandbox.Command{Args: args, Env: prefixes(c.pkg), Stdout: out, Stderr: out})
+	command := sandbox.Command{Args: args, Env: prefixes(c.pkg), Stdout: out, Stderr: out}
+	if c.files != nil {
+		command.Stdin = strings.NewReader(strings.Join(c.files, "\n") + "\n")
+	}
+	return in.command(ctx, command)
 }
 
 // prefixes tells scripts of a package that could have been relocated where it is.
@@ -126,7 +132,7 @@ func prefixes(p *pkg) (env []string) {
 
 // runLua runs a script in the interpreter of our own.
 func (in *installer) runLua(ctx context.Context, c call, out *progress.Lines) error {
-	return lua.Run(ctx, lua.Options{Root: in.Root, Output: out, Now: in.Lock.Date, Execute: func(ctx context.Context, args []string) error {
+	return lua.Run(ctx, lua.Options{Root: in.Root, Output: out, Now: in.Lock.Date, Files: c.files, Execute: func(ctx context.Context, args []string) error {
 		return in.command(ctx, sandbox.Command{Args: args, Stdout: out, Stderr: out})
 	}}, c.name, c.text, c.args, c.pkg.prefixes)
 }

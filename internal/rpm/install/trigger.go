@@ -51,7 +51,8 @@ func (in *installer) trigger(ctx context.Context, p, by *pkg, sense rpm.Sense, c
 			if run != nil {
 				run[i] = true
 			}
-			return in.run(ctx, call{p, name + " on " + by.Name, []string{t.Interpreter}, t.Text, []int{in.count(p.Name), count}, sense == rpm.SenseTriggerPreIn})
+			return in.run(ctx, call{pkg: p, name: name + " on " + by.Name, interpreter: []string{t.Interpreter}, text: t.Text,
+				args: []int{in.count(p.Name), count}, critical: sense == rpm.SenseTriggerPreIn})
 		}
 	}
 	return nil

@@ -26,6 +26,7 @@ type Options struct {
 	Root   string    // the tree
 	Output io.Writer // of print and io.write
 	Now    time.Time // what the clock shows
+	Files  []string  // what rpm.next_file returns, one after the other
 	// Execute runs a program in the tree, args[0] by its path or as the tree's PATH finds it. An error of kind Script means
 	// that it ran and failed, or could not be started.
 	Execute func(ctx context.Context, args []string) error

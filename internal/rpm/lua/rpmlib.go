@@ -16,7 +16,16 @@ func (s *state) openRPM(L *lua.LState) {
 			L.Push(lua.LNumber(rpm.Compare(L.CheckString(1), L.CheckString(2))))
 			return 1
 		},
-		"execute":     s.rpmExecute,
+		"execute": s.rpmExecute,
+		"next_file": func(L *lua.LState) int {
+			if len(s.Files) == 0 {
+				L.Push(lua.LNil)
+				return 1
+			}
+			L.Push(lua.LString(s.Files[0]))
+			s.Files = s.Files[1:]
+			return 1
+		},
 		"glob":        s.glob,
 		"expand":      expand,
 		"isdefined":   func(L *lua.LState) int { L.Push(lua.LFalse); L.Push(lua.LFalse); return 2 },
