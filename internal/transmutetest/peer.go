@@ -14,6 +14,8 @@ import (
 // Peer is the host's own pacman, set up to install from the distribution's repositories with their keys alone. It needs
 // root, pacman, pacman-key and unshare.
 type Peer struct {
+	Env []string // for what pacman starts, as "KEY=value"
+
 	dir string
 }
 
@@ -76,8 +78,9 @@ func (p *Peer) endAgent(ctx context.Context) {
 	_ = cmd.Run() // it may have ended
 }
 
-// Run runs pacman on a root, in a mount namespace in which the root has what scripts and hooks look for: /dev, /proc, /sys.
-func (p *Peer) Run(ctx context.Context, root string, args ...string) (string, error) {
+// Command returns a command that runs pacman on a root, in a mount namespace in which the root has what scripts and hooks
+// look for: /dev, /proc, /sys.
+func (p *Peer) Command(root string, args ...string) []string {
 	const script = `set -e
 root=$1; shift
 mkdir -p "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/var/lib/pacman"
@@ -87,13 +90,19 @@ mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 exec "$@"`
-	command := []string{"--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", root, "pacman", "--config", p.Config(), "--gpgdir", p.gpg(),
-		"--cachedir", p.cache(), "--root", root, "--noconfirm", "--color", "never"}
+	command := []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", root, "pacman", "--config", p.Config(),
+		"--gpgdir", p.gpg(), "--cachedir", p.cache(), "--root", root, "--noconfirm", "--color", "never"}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-Q") {
 		command = append(command, "--noprogressbar")
 	}
-	cmd := exec.CommandContext(ctx, "unshare", append(command, args...)...)
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=/root"}
+	return append(command, args...)
+}
+
+// Run runs a Command and returns what it printed.
+func (p *Peer) Run(ctx context.Context, root string, args ...string) (string, error) {
+	command := p.Command(root, args...)
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=/root"}, p.Env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()

@@ -18,6 +18,7 @@ import (
 	"ingot/internal/lock"
 	"ingot/internal/sandbox"
 	"ingot/internal/tree"
+	"ingot/internal/tree/treetest"
 )
 
 // lockOf makes a lock of the .deb files in a directory, in the order in which a dpkg.log says that they were
@@ -71,25 +72,6 @@ func lockOf(t *testing.T, debs, dpkgLog string, explicit ...string) (*lock.Lock,
 		}
 	}
 	return l, func(p lock.Package) string { return paths[p.SHA256] }
-}
-
-// explained returns the paths that docs/fidelity.md explains, from the first column of its table.
-func explained(t *testing.T) []string {
-	t.Helper()
-	text, err := os.ReadFile("../../../docs/fidelity.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var patterns []string
-	for line := range strings.Lines(string(text)) {
-		if cell, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` |"); ok && strings.HasPrefix(line, "| `") {
-			patterns = append(patterns, cell)
-		}
-	}
-	if len(patterns) == 0 {
-		t.Fatal("docs/fidelity.md explains nothing: has its table changed?")
-	}
-	return patterns
 }
 
 // bootstrap makes a tree with mmdebstrap. It returns the tree, the packages, and dpkg's log of it.
@@ -192,7 +174,7 @@ func TestFidelity(t *testing.T) {
 				t.Logf("%d packages, %d jobs: %v", len(l.Packages), jobs, time.Since(start).Round(time.Millisecond))
 				roots = append(roots, root)
 			}
-			for _, d := range diff(t, roots[0], reference, date, explained(t)) {
+			for _, d := range diff(t, roots[0], reference, date, treetest.Explained(t, "Debian")) {
 				if !followsRule(t, d, roots[0], reference) {
 					t.Errorf("ours and mmdebstrap's differ: %v", d)
 				}
