@@ -230,6 +230,12 @@ func TestSeesDatabase(t *testing.T) {
 	if !slices.Contains(in.said, "found") {
 		t.Errorf("%q", in.said)
 	}
+	// What an rpm with Berkeley DB leaves goes, since it has pages of files as they were.
+	in = mustInstall(t, rpmbuild(t, spec("ran", "%description\n%posttrans -p <lua>\nio.open('/var/lib/rpm/__db.001', 'w'):close()\n%files\n")),
+		func(o *Options) { o.Database = database.BerkeleyDB })
+	if _, err := os.Stat(filepath.Join(in.root, "var/lib/rpm/__db.001")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the environment is still there: %v", err)
+	}
 }
 
 func TestCaps(t *testing.T) {

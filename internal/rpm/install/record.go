@@ -3,7 +3,9 @@ package install
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -40,6 +42,9 @@ func (in *installer) record(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := in.clean(); err != nil {
+		return err
+	}
 	w, err := tree.NewWriter(in.Root)
 	if err != nil {
 		return err
@@ -63,4 +68,14 @@ func (in *installer) count(name string) (n int) {
 		}
 	}
 	return n
+}
+
+// clean removes what rpm leaves behind when a script runs it: the environment of a Berkeley DB, with pages of files that are
+// about to change, or that no process uses any more.
+func (in *installer) clean() error {
+	found, err := fs.Glob(in.root.FS(), path.Join(in.DatabaseDir, "__db.*"))
+	for _, name := range found {
+		err = errors.Join(err, in.root.Remove(name))
+	}
+	return err
 }

@@ -24,10 +24,12 @@ import (
 // scriptTimeout ends a script that hangs. The longest known, which builds an initramfs, takes minutes on a slow machine.
 const scriptTimeout = 30 * time.Minute
 
-// scriptEnv is what every script finds in its environment, beside what the sandbox gives: rpm's own path.
+// scriptEnv is what every script finds in its environment, beside what the sandbox gives: rpm's own path, and the one locale
+// that old systems have too.
 func scriptEnv(l *lock.Lock) []string {
 	return []string{
 		"PATH=/sbin:/bin:/usr/sbin:/usr/bin:/usr/X11R6/bin",
+		"LC_ALL=C",
 		"SOURCE_DATE_EPOCH=" + strconv.FormatInt(l.Date.Unix(), 10),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 	"time"
 
@@ -109,15 +108,5 @@ func (in *installer) readIDs() (err error) {
 		return err
 	}
 	in.groups, err = tree.ReadIDs(in.root, "etc/group")
-	return err
-}
-
-// clean removes what rpm leaves behind when it is run by a script: the environment of a Berkeley DB, which only means
-// something to processes that are running.
-func (in *installer) clean() error {
-	found, err := fs.Glob(in.root.FS(), path.Join(in.DatabaseDir, "__db.*"))
-	for _, name := range found {
-		err = errors.Join(err, in.root.Remove(name))
-	}
 	return err
 }
