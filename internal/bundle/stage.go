@@ -31,8 +31,8 @@ type stage struct {
 	sum      hash.Hash
 }
 
-// manifestName returns the name of the manifest of a bundle with this prefix.
-func manifestName(prefix string) string { return prefix + ".manifest.xml" }
+// ManifestName returns the name of the manifest of a bundle with a prefix.
+func ManifestName(prefix string) string { return prefix + ".manifest.xml" }
 
 func newStage(dir, prefix string, partSize int64, replace bool) (*stage, error) {
 	s := &stage{dir: dir, prefix: prefix, path: filepath.Join(dir, "."+prefix+".bundling"), replace: replace,
@@ -51,7 +51,7 @@ func newStage(dir, prefix string, partSize int64, replace bool) (*stage, error) 
 		return nil, fault.Newf(fault.Exists, "another run is bundling %s in %s", prefix, dir)
 	}
 	if made != nil { // a run was killed, perhaps while it gave names
-		if _, err := os.Stat(filepath.Join(s.path, manifestName(prefix))); err == nil {
+		if _, err := os.Stat(filepath.Join(s.path, ManifestName(prefix))); err == nil {
 			if err := s.clear(); err != nil {
 				held.Close()
 				return nil, err
@@ -85,7 +85,7 @@ func (s *stage) existing() ([]string, error) {
 	part := regexp.MustCompile(`^` + regexp.QuoteMeta(s.prefix) + `\.part\.[0-9]+$`)
 	var names []string
 	for _, e := range entries {
-		if e.Name() == manifestName(s.prefix) {
+		if e.Name() == ManifestName(s.prefix) {
 			names = append([]string{e.Name()}, names...)
 		} else if part.MatchString(e.Name()) {
 			names = append(names, e.Name())
@@ -162,7 +162,7 @@ func (s *stage) finish() ([]Part, error) {
 
 // publish gives the parts and the manifest their names. Where it fails, it takes them back.
 func (s *stage) publish(manifest []byte) (err error) {
-	staged := filepath.Join(s.path, manifestName(s.prefix))
+	staged := filepath.Join(s.path, ManifestName(s.prefix))
 	if err := os.WriteFile(staged, manifest, 0o644); err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (s *stage) publish(manifest []byte) (err error) {
 			return err
 		}
 	}
-	return os.Rename(staged, filepath.Join(s.dir, manifestName(s.prefix)))
+	return os.Rename(staged, filepath.Join(s.dir, ManifestName(s.prefix)))
 }
 
 // discard removes what is staged.

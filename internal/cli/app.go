@@ -36,6 +36,7 @@ type app struct {
 	state   string
 
 	reporter *progress.Reporter
+	local    *pipeline.Endpoint // of the local region, once it is open
 	closers  []func() error
 }
 
@@ -123,7 +124,7 @@ func (a *app) close() error {
 	return errors.Join(errs...)
 }
 
-func isTerminal(w io.Writer) bool {
+func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
 }

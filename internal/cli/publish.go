@@ -73,16 +73,29 @@ func (a *app) clients(ctx context.Context, t publish.Target) (publish.Clients, e
 	if t.Endpoint != "local" {
 		return publish.Connect(ctx, t)
 	}
-	dir, err := a.stateDir()
+	e, err := a.localRegion(ctx)
 	if err != nil {
 		return nil, err
+	}
+	return e.Clients(), nil
+}
+
+// localRegion opens the local region, or finds the one that runs.
+func (a *app) localRegion(ctx context.Context) (pipeline.Endpoint, error) {
+	if a.local != nil {
+		return *a.local, nil
+	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return pipeline.Endpoint{}, err
 	}
 	e, stop, err := pipeline.LocalRegion(ctx, filepath.Join(dir, "region"))
 	if err != nil {
-		return nil, err
+		return e, err
 	}
-	a.closers = append(a.closers, stop)
-	return e.Clients(), nil
+	a.local = &e
+	a.closers = append(a.closers, func() error { a.local = nil; return stop() })
+	return e, nil
 }
 
 // catalog opens the catalogue.

@@ -24,6 +24,7 @@ type Endpoint struct {
 	URL       string `json:"url"`
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
+	Account   string `json:"account"`
 	EC2Cert   string `json:"ec2_cert"` // path of the certificate that bundles for it are encrypted for
 }
 
@@ -77,7 +78,7 @@ func ListenRegion(ctx context.Context, dir, address string) (e Endpoint, serve f
 		return e, nil, nil, errors.Join(busy(err, address), r.Close())
 	}
 	c := r.Credentials()
-	e = Endpoint{URL: "http://" + l.Addr().String(), AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey}
+	e = Endpoint{URL: "http://" + l.Addr().String(), AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey, Account: c.AccountID}
 	path := filepath.Join(dir, endpointFile)
 	if e.EC2Cert, err = r.BundleCertificate(); err == nil {
 		err = writeJSON(path, e)

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
@@ -116,6 +117,24 @@ func (s sdk) Account(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("asking for the account's number: %w", err)
 	}
 	return aws.ToString(out.Account), nil
+}
+
+// RegisteredFrom returns the ids of the account's AMIs that are registered from a manifest in S3 (BUCKET/KEY).
+func RegisteredFrom(ctx context.Context, clients Clients, region, location string) (ids []string, err error) {
+	client, _ := clients.Region(region)
+	var out *ec2.DescribeImagesOutput
+	err = retry.Call(ctx, "ec2:DescribeImages", retry.Policy{}, func(ctx context.Context) (err error) {
+		out, err = client.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, IncludeDisabled: aws.Bool(true), IncludeDeprecated: aws.Bool(true),
+			Filters: []types.Filter{{Name: aws.String("manifest-location"), Values: []string{location}}}})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for AMIs that are registered from %s: %w", location, err)
+	}
+	for _, i := range out.Images {
+		ids = append(ids, aws.ToString(i.ImageId))
+	}
+	return ids, nil
 }
 
 // httpClient returns a client with a connection for each put in flight. It speaks HTTP/1.1: HTTP/2 would
