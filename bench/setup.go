@@ -39,13 +39,13 @@ func (b *bench) open(ctx context.Context, dir string) (remove func(), err error)
 	if b.dir, err = os.MkdirTemp(dir, "ingot-bench-*"); err != nil {
 		return nil, err
 	}
-	remove = func() {
+	clean := func() {
 		b.say("cleaning up")
 		os.RemoveAll(b.dir)
 	}
 	defer func() {
 		if err != nil {
-			remove()
+			clean()
 		}
 	}()
 	if err := os.Chmod(b.dir, 0o755); err != nil { // apt reads the packages as another user
@@ -79,7 +79,7 @@ func (b *bench) open(ctx context.Context, dir string) (remove func(), err error)
 	if b.lock, err = lock.Read(pipeline.LockPath(b.recipe)); err != nil {
 		return nil, err
 	}
-	return remove, b.layOut(ctx, downloads)
+	return clean, b.layOut(ctx, downloads)
 }
 
 // downloads is the folder of ingot's downloads, as its command line finds it.
