@@ -209,6 +209,11 @@ func Environment(b Build) []string {
 	return []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(b.Lock.Date.Unix(), 10)}
 }
 
+// Sandbox opens a sandbox on a tree, for the programs of a build.
+func (b Build) Sandbox(ctx context.Context, root string) (*sandbox.Sandbox, error) {
+	return sandbox.Open(ctx, sandbox.Config{Root: root, Env: Environment(b)})
+}
+
 // Run runs a command and reports its output line by line. Its last lines are part of the error.
 func Run(ctx context.Context, sb *sandbox.Sandbox, t *progress.Task, c sandbox.Command) error {
 	tail := &tail{}

@@ -114,7 +114,7 @@ func BIOSImages(ctx context.Context, b Build) (boot, core []byte, err error) {
 // MkImage links GRUB's modules into an image that finds the root filesystem, with the tree's own grub-mkimage(1), so that
 // it fits the modules in /boot/grub. format is GRUB's name of a platform.
 func MkImage(ctx context.Context, b Build, format string, modules []string) (image []byte, err error) {
-	sb, err := sandbox.Open(ctx, sandbox.Config{Root: b.Root, Env: Environment(b)})
+	sb, err := b.Sandbox(ctx, b.Root)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package expand
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +11,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"ingot/internal/fault"
 	"ingot/internal/lock"
@@ -77,6 +81,30 @@ func (s *Store) Load(ctx context.Context, p lock.Package, file string, f Format)
 		return fmt.Errorf("reading expanded package %s (%s): %w", p.Name, at, err)
 	}
 	return nil
+}
+
+// LoadAll loads many packages side by side, so many at once as jobs says, the largest first: one takes as long as many
+// small ones, and must not be what everybody waits for in the end. format returns what a package, by its place, is
+// loaded into; then is called when it is loaded, also side by side.
+func (s *Store) LoadAll(ctx context.Context, jobs int, all []lock.Package, file func(lock.Package) string,
+	format func(int) Format, then func(i int, file string) error) error {
+	largest := make([]int, len(all))
+	for i := range largest {
+		largest[i] = i
+	}
+	slices.SortStableFunc(largest, func(a, b int) int { return cmp.Compare(all[b].Size, all[a].Size) })
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(jobs)
+	for _, i := range largest {
+		group.Go(func() error {
+			from := file(all[i])
+			if err := s.Load(ctx, all[i], from, format(i)); err != nil {
+				return fmt.Errorf("package %s %s: %w", all[i].Name, all[i].Version, err)
+			}
+			return then(i, from)
+		})
+	}
+	return group.Wait()
 }
 
 func (s *Store) expand(ctx context.Context, p lock.Package, file, at string, format Format) error {

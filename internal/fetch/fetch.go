@@ -204,6 +204,28 @@ func (c *Client) All(ctx context.Context, files []File, r *progress.Reporter) (p
 	return paths, nil
 }
 
+// verifiers is how many files are verified at once: some wait for a mirror's answer while others compute.
+const verifiers = 8
+
+// Verified gets many files as All does, and then has each of them checked, several at once, as a second task of r.
+func (c *Client) Verified(ctx context.Context, files []File, r *progress.Reporter, check func(ctx context.Context, i int, path string) error) (err error) {
+	paths, err := c.All(ctx, files, r)
+	if err != nil {
+		return fmt.Errorf("fetching the packages to verify: %w", err)
+	}
+	t := r.Begin("verifying signatures", int64(len(files)), progress.Items)
+	defer func() { t.End(err) }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(verifiers)
+	for i, path := range paths {
+		g.Go(func() error {
+			defer t.Add(1)
+			return check(ctx, i, path)
+		})
+	}
+	return g.Wait()
+}
+
 // mirror is a mirror's root and the URL of the file in question.
 type mirror struct {
 	root string   // as the caller spelt it

@@ -69,6 +69,19 @@ type Package struct {
 	Signers    []string `json:"signers,omitempty"`  // where packages are signed one by one
 }
 
+// Matches says how a package file, by what it says of itself, differs from the package that is meant; nil for not at all.
+func (p Package) Matches(file, name, version, arch string) error {
+	for _, c := range []struct{ what, got, want string }{
+		{"name", name, p.Name}, {"version", version, p.Version}, {"architecture", arch, p.Arch},
+	} {
+		if c.got != c.want {
+			return fault.New(fault.Input, fmt.Errorf("package %s %s (%s): its %s is %s, the lock says %s",
+				p.Name, p.Version, file, c.what, c.got, c.want), "write the lock anew with `ingot lock`")
+		}
+	}
+	return nil
+}
+
 // Read reads and checks a lock file.
 func Read(path string) (*Lock, error) {
 	f, err := os.Open(path)

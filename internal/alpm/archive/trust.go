@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"ingot/internal/alpm"
 	"ingot/internal/fault"
 	"ingot/internal/fetch"
@@ -20,9 +18,10 @@ import (
 	"ingot/internal/progress"
 )
 
-// Where a keyring package has its certificates (pacman-key(8)), and how large their files may be. Arch's has 2 MB.
+// Keyrings is where a keyring package has its certificates (pacman-key(8)); maxKeyring is how large they may be, in bytes. Arch's
+// has 2 MB.
 const (
-	keyrings   = "usr/share/pacman/keyrings"
+	Keyrings   = "usr/share/pacman/keyrings"
 	maxKeyring = 64 << 20
 )
 
@@ -99,7 +98,7 @@ func readKeyring(file string) (keys [][]byte, revoked []string, err error) {
 			return nil, nil, err
 		}
 		certificates, list := strings.HasSuffix(h.Name, ".gpg"), strings.HasSuffix(h.Name, "-revoked")
-		if path.Dir(h.Name) != keyrings || !certificates && !list {
+		if path.Dir(h.Name) != Keyrings || !certificates && !list {
 			continue
 		}
 		if left -= h.Size; left < 0 {
@@ -118,7 +117,7 @@ func readKeyring(file string) (keys [][]byte, revoked []string, err error) {
 }
 
 // verify fetches the chosen packages and checks the signature of each. The lock gets the signers.
-func (a *Ask) verify(ctx context.Context, c *fetch.Client, l *lock.Lock, sel *Selection, of map[string]*source, r *progress.Reporter) (err error) {
+func (a *Ask) verify(ctx context.Context, c *fetch.Client, l *lock.Lock, sel *Selection, of map[string]*source, r *progress.Reporter) error {
 	var files []fetch.File
 	var which []int
 	for i, p := range l.Packages {
@@ -127,29 +126,14 @@ func (a *Ask) verify(ctx context.Context, c *fetch.Client, l *lock.Lock, sel *Se
 			which = append(which, i)
 		}
 	}
-	paths, err := c.All(ctx, files, r)
-	if err != nil {
-		return fmt.Errorf("fetching the packages to verify: %w", err)
-	}
-	t := r.Begin("verifying signatures", int64(len(files)), progress.Items)
-	defer func() { t.End(err) }()
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(verifiers)
-	for n, i := range which {
-		g.Go(func() (err error) {
-			l.Packages[i].Signers, err = a.verifyPackage(ctx, c, of[l.Packages[i].Repository], sel.Choices[i].Package, paths[n])
-			if err != nil {
-				return fmt.Errorf("package %s of repository %s: %w", sel.Choices[i].Package, l.Packages[i].Repository, err)
-			}
-			t.Add(1)
-			return nil
-		})
-	}
-	return g.Wait()
+	return c.Verified(ctx, files, r, func(ctx context.Context, n int, path string) (err error) {
+		p, chosen := &l.Packages[which[n]], sel.Choices[which[n]].Package
+		if p.Signers, err = a.verifyPackage(ctx, c, of[p.Repository], chosen, path); err != nil {
+			return fmt.Errorf("package %s of repository %s: %w", chosen, p.Repository, err)
+		}
+		return nil
+	})
 }
-
-// verifiers is how many packages are verified at once: some wait for a mirror's answer while others compute.
-const verifiers = 8
 
 // verifyPackage checks that a package file is signed, and that it is the package which the database describes.
 func (a *Ask) verifyPackage(ctx context.Context, c *fetch.Client, s *source, p *alpm.Package, file string) (signers []string, err error) {

@@ -2,7 +2,6 @@ package install
 
 import (
 	"archive/tar"
-	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/sha256"
@@ -14,7 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"ingot/internal/alpm"
@@ -67,36 +65,13 @@ func (in *installer) openPackages(ctx context.Context) error {
 		names[l.Name] = true
 		in.pkgs = append(in.pkgs, &pkg{Package: l})
 	}
-	largest := slices.Clone(in.pkgs)
-	slices.SortStableFunc(largest, func(a, b *pkg) int { return cmp.Compare(b.Size, a.Size) })
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(in.Jobs)
-	for _, p := range largest {
-		group.Go(func() error {
-			file := in.File(p.Package)
-			if err := in.store.Load(ctx, p.Package, file, p); err != nil {
-				return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-			}
-			task.Add(1)
-			return p.compare(file)
-		})
-	}
-	err := group.Wait()
+	err := in.store.LoadAll(ctx, in.Jobs, in.Lock.Packages, in.File, func(i int) expand.Format { return in.pkgs[i] }, func(i int, file string) error {
+		task.Add(1)
+		p := in.pkgs[i]
+		return p.Matches(file, p.info.Name, p.info.Version, p.info.Arch)
+	})
 	task.End(err)
 	return err
-}
-
-// compare checks that the package is the one that the lock means.
-func (p *pkg) compare(file string) error {
-	for _, c := range []struct{ what, got, want string }{
-		{"name", p.info.Name, p.Name}, {"version", p.info.Version, p.Version}, {"architecture", p.info.Arch, p.Arch},
-	} {
-		if c.got != c.want {
-			return fault.New(fault.Input, fmt.Errorf("package %s %s (%s): its %s is %s, the lock says %s",
-				p.Name, p.Version, file, c.what, c.got, c.want), "write the lock anew with `ingot lock`")
-		}
-	}
-	return nil
 }
 
 // seal ends an expanded package, behind the end of the archive, where tar(1) does not look.

@@ -3,14 +3,12 @@ package install
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"runtime"
 	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 
-	"ingot/internal/fault"
 	"ingot/internal/progress"
 )
 
@@ -29,14 +27,8 @@ func (in *installer) openPackages(ctx context.Context) error {
 			if p.content, err = openPackage(in.store, l, p.archive); err != nil {
 				return err
 			}
-			for field, want := range map[string]string{"Package": p.Name, "Version": p.Version, "Architecture": p.Arch} {
-				if got := p.fields.Get(field); got != want {
-					return fault.New(fault.Input, fmt.Errorf("package %s: its %s is %q, the lock says %q", p.archive, field, got, want),
-						"write the lock anew with `ingot lock`")
-				}
-			}
 			in.pkgs[i] = p
-			return nil
+			return p.Matches(p.archive, p.fields.Get("Package"), p.fields.Get("Version"), p.fields.Get("Architecture"))
 		})
 	}
 	if err := group.Wait(); err != nil {

@@ -8,11 +8,11 @@ import (
 	"slices"
 	"strings"
 
+	"ingot/internal/alpm/archive"
 	"ingot/internal/alpm/install"
 	"ingot/internal/disk"
 	"ingot/internal/distro"
 	"ingot/internal/recipe"
-	"ingot/internal/sandbox"
 )
 
 // Install implements distro.Distribution.
@@ -23,9 +23,7 @@ func (a *Arch) Install(ctx context.Context, b distro.Build) error {
 		File:     b.Package,
 		Expanded: b.Expanded,
 		Task:     b.Task,
-		Sandbox: func(ctx context.Context, root string) (*sandbox.Sandbox, error) {
-			return sandbox.Open(ctx, sandbox.Config{Root: root, Env: distro.Environment(b)})
-		},
+		Sandbox:  b.Sandbox,
 		// Hooks build the initramfs, so that what it depends on has to be there before them.
 		PreHooks: func(context.Context) error { return a.prepare(b) },
 	})
@@ -126,8 +124,7 @@ func addRepositories(root *os.Root, r *recipe.Recipe) error {
 	if err := root.WriteFile(name, withRepositories(text, r.Repositories), 0o644); err != nil {
 		return err
 	}
-	const keyrings = "usr/share/pacman/keyrings"
-	if err := root.MkdirAll(keyrings, 0o755); err != nil {
+	if err := root.MkdirAll(archive.Keyrings, 0o755); err != nil {
 		return err
 	}
 	for _, repo := range r.Repositories {
@@ -140,7 +137,7 @@ func addRepositories(root *os.Root, r *recipe.Recipe) error {
 			keys = append(keys, key...)
 			trusted = fmt.Appendf(trusted, "%s:4:\n", distro.Fingerprint(k))
 		}
-		base := keyrings + "/ingot-" + repo.Name
+		base := archive.Keyrings + "/ingot-" + repo.Name
 		if err := errors.Join(root.WriteFile(base+".gpg", keys, 0o644), root.WriteFile(base+"-trusted", trusted, 0o644)); err != nil {
 			return err
 		}

@@ -11,21 +11,18 @@ import (
 	"ingot/internal/disk"
 	"ingot/internal/distro"
 	"ingot/internal/recipe"
-	"ingot/internal/sandbox"
 )
 
 // Install implements distro.Distribution.
 func (d *Debian) Install(ctx context.Context, b distro.Build) error {
 	err := install.Install(ctx, install.Options{
-		Root:      b.Root,
-		Lock:      b.Lock,
-		File:      b.Package,
-		Expanded:  b.Expanded,
-		MergedUsr: true,
-		Task:      b.Task,
-		Sandbox: func(ctx context.Context, root string) (*sandbox.Sandbox, error) {
-			return sandbox.Open(ctx, sandbox.Config{Root: root, Env: distro.Environment(b)})
-		},
+		Root:         b.Root,
+		Lock:         b.Lock,
+		File:         b.Package,
+		Expanded:     b.Expanded,
+		MergedUsr:    true,
+		Task:         b.Task,
+		Sandbox:      b.Sandbox,
 		PreConfigure: func(context.Context) error { return d.facts.Write(b) },
 	})
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 	"ingot/internal/rpm"
 )
 
-// workers is how many packages are fetched or verified at once: some wait for a mirror while others compute.
+// workers is how many packages with a weak checksum are fetched and verified at once.
 const workers = 8
 
 // verified is a package whose signature was checked.
@@ -84,7 +84,7 @@ func (rq *Request) fetchWeak(ctx context.Context, c *fetch.Client, chosen []*rec
 }
 
 // fetchStrong fetches and verifies the other packages.
-func (rq *Request) fetchStrong(ctx context.Context, c *fetch.Client, chosen []*record, all []verified, r *progress.Reporter) (err error) {
+func (rq *Request) fetchStrong(ctx context.Context, c *fetch.Client, chosen []*record, all []verified, r *progress.Reporter) error {
 	var files []fetch.File
 	var which []int
 	for i, rec := range chosen {
@@ -98,26 +98,14 @@ func (rq *Request) fetchStrong(ctx context.Context, c *fetch.Client, chosen []*r
 		files = append(files, fetch.File{Path: rec.path, Size: rec.size, SHA256: sum, Name: rec.name, Mirrors: rec.from.mirrors})
 		which = append(which, i)
 	}
-	paths, err := c.All(ctx, files, r)
-	if err != nil {
-		return fmt.Errorf("fetching the packages to verify: %w", err)
-	}
-	t := r.Begin("verifying signatures", int64(len(files)), progress.Items)
-	defer func() { t.End(err) }()
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	for n, path := range paths {
-		g.Go(func() error {
-			f, err := os.Open(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			defer t.Add(1)
-			return all[which[n]].verify(ctx, rq, chosen[which[n]], files[n].Size, files[n].SHA256, f)
-		})
-	}
-	return g.Wait()
+	return c.Verified(ctx, files, r, func(ctx context.Context, n int, path string) error {
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return all[which[n]].verify(ctx, rq, chosen[which[n]], files[n].Size, files[n].SHA256, f)
+	})
 }
 
 // verify verifies a package and describes it for the lock.

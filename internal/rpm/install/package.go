@@ -2,7 +2,6 @@ package install
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,10 +10,7 @@ import (
 	"hash"
 	"io"
 	"os"
-	"slices"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"ingot/internal/expand"
 	"ingot/internal/fault"
@@ -50,36 +46,13 @@ func (in *installer) openPackages(ctx context.Context) error {
 	for _, l := range in.Lock.Packages {
 		in.pkgs = append(in.pkgs, &pkg{Package: l})
 	}
-	largest := slices.Clone(in.pkgs)
-	slices.SortStableFunc(largest, func(a, b *pkg) int { return cmp.Compare(b.Size, a.Size) })
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(in.Jobs)
-	for _, p := range largest {
-		group.Go(func() error {
-			name := in.File(p.Package)
-			if err := in.store.Load(ctx, p.Package, name, p); err != nil {
-				return fmt.Errorf("package %s %s: %w", p.Name, p.Version, err)
-			}
-			task.Add(1)
-			return p.compare(name)
-		})
-	}
-	err := group.Wait()
+	err := in.store.LoadAll(ctx, in.Jobs, in.Lock.Packages, in.File, func(i int) expand.Format { return in.pkgs[i] }, func(i int, file string) error {
+		task.Add(1)
+		p := in.pkgs[i]
+		return p.Matches(file, p.info.Name, p.info.EVR.String(), p.info.Arch)
+	})
 	task.End(err)
 	return err
-}
-
-// compare checks that the package is the one that the lock means.
-func (p *pkg) compare(name string) error {
-	for _, c := range []struct{ what, got, want string }{
-		{"name", p.info.Name, p.Name}, {"version", p.info.EVR.String(), p.Version}, {"architecture", p.info.Arch, p.Arch},
-	} {
-		if c.got != c.want {
-			return fault.New(fault.Input, fmt.Errorf("package %s %s (%s): its %s is %s, the lock says %s",
-				p.Name, p.Version, name, c.what, c.got, c.want), "write the lock anew with `ingot lock`")
-		}
-	}
-	return nil
 }
 
 // script returns the package's script of an event, or nil.
