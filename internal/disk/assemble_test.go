@@ -114,6 +114,33 @@ func TestAssemble(t *testing.T) {
 	}
 }
 
+// A disk without partitions is its filesystem.
+func TestAssembleWithoutTable(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "disk.img")
+	s := spec(TableNone, "")
+	if _, err := Assemble(t.Context(), path, s); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "e2fsck", "-fn", path)
+	if out := output(t, "dumpe2fs", "-h", path); !strings.Contains(out, "Block count:              16384\n") {
+		t.Errorf("the filesystem does not fill the disk:\n%s", out)
+	}
+	root, f, err := OpenRoot(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	blob, err := root.Open("usr/blob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blob.Close()
+	if got, err := io.ReadAll(blob); err != nil || !bytes.Equal(got, s.Root.(files)["usr/blob"]) {
+		t.Errorf("/usr/blob reads back differently (%v)", err)
+	}
+}
+
 // inspect shows a disk to other readers.
 func inspect(t *testing.T, path string, m *Map, s Spec) {
 	t.Helper()
@@ -245,6 +272,7 @@ func TestAssembleRefuses(t *testing.T) {
 		{"ESP too small", with(func(s *Spec) { s.ESPSize = 5 * mib; s.ESP[0].Data = make([]byte, 6*mib) }), fault.Space, "partition"},
 		{"no MiB", with(func(s *Spec) { s.Size = gib + 512 }), fault.Input, "MiB"},
 		{"no table", with(func(s *Spec) { s.Table = "bsd" }), fault.Input, ""},
+		{"a boot loader without a table", with(func(s *Spec) { s.Table = TableNone }), fault.Input, ""},
 		{"no firmware", with(func(s *Spec) { s.Firmware = "openfirmware" }), fault.Input, ""},
 		{"BIOS without GRUB", with(func(s *Spec) { s.CoreImage = nil }), fault.Input, ""},
 		{"UEFI without a loader", with(func(s *Spec) { s.ESP = nil }), fault.Input, ""},

@@ -7,6 +7,9 @@ import (
 	"ingot/internal/recipe"
 )
 
+// TableNone is the Table of a disk that is a filesystem from its first byte on, as paravirtual machines have it.
+const TableNone = "none"
+
 const (
 	biosBootSize   = 1 << 20  // more than GRUB's core.img can have
 	defaultESPSize = 64 << 20 // FAT32's least, doubled: boot loaders, not kernels
@@ -31,6 +34,10 @@ func (s Spec) uefi() bool { return s.Firmware == recipe.UEFI || s.Firmware == re
 // layout lays out a disk of size bytes, or of the least size with an empty root partition for size 0.
 func (s Spec) layout(size int64) layout {
 	l := layout{size: size, table: Table{Format: s.Table, GUID: s.DiskGUID, Signature: s.MBRSignature}}
+	if s.Table == TableNone {
+		l.root = Range{0, size}
+		return l
+	}
 	at := int64(alignment)
 	tail := int64(0)
 	add := func(p Partition, length int64) Range {
@@ -87,8 +94,10 @@ func (l *layout) probed() []Range {
 // check refuses a specification that cannot become a disk.
 func (s Spec) check() error {
 	switch {
-	case s.Table != recipe.TableGPT && s.Table != recipe.TableMBR:
-		return fault.Newf(fault.Input, "partition table %q is neither %s nor %s", s.Table, recipe.TableGPT, recipe.TableMBR)
+	case s.Table != recipe.TableGPT && s.Table != recipe.TableMBR && s.Table != TableNone:
+		return fault.Newf(fault.Input, "partition table %q is none of %s, %s and %s", s.Table, recipe.TableGPT, recipe.TableMBR, TableNone)
+	case s.Table == TableNone && s.Firmware != "":
+		return fault.Newf(fault.Input, "a disk without partitions has no place for a boot loader")
 	case s.Firmware != "" && !s.bios() && !s.uefi():
 		return fault.Newf(fault.Input, "firmware %q is none of bios, uefi and both", s.Firmware)
 	case s.bios() && s.Legacy == nil && (len(s.BootImage) == 0 || len(s.CoreImage) == 0):

@@ -81,7 +81,10 @@ func (t *Table) encode(size int64) (head, tail []byte, err error) {
 		}
 		seen[p.Number] = true
 	}
-	if t.Format == recipe.TableMBR {
+	switch t.Format {
+	case TableNone:
+		return nil, nil, nil
+	case recipe.TableMBR:
 		head, err = t.encodeMBR()
 		return head, nil, err
 	}

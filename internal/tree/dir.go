@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -21,7 +22,8 @@ const maxDepth = 2048
 
 // dir is a Source over a directory of the host.
 type dir struct {
-	root *os.File
+	root    *os.File
+	running bool // what vanishes while it is walked was never there
 }
 
 // Dir returns the tree below the host directory root. It never follows a symbolic link below root, and
@@ -41,6 +43,16 @@ func Dir(root string) (Source, error) {
 	return &dir{root: f}, nil
 }
 
+// Running is Dir for the tree of a running system, in which things vanish while they are looked at.
+func Running(root string) (Source, error) {
+	src, err := Dir(root)
+	if err != nil {
+		return nil, err
+	}
+	src.(*dir).running = true
+	return src, nil
+}
+
 // Close closes the root; what Open returned stays open.
 func (d *dir) Close() error { return d.root.Close() }
 
@@ -49,12 +61,15 @@ func (d *dir) Walk(ctx context.Context, fn func(Entry) error) error {
 	if err != nil {
 		return fmt.Errorf("walking %s: %w", d.root.Name(), err)
 	}
-	w := walker{ctx: ctx, fn: fn, links: map[[2]uint64]uint64{}}
+	w := walker{ctx: ctx, fn: fn, running: d.running, links: map[[2]uint64]uint64{}}
 	top := os.NewFile(uintptr(fd), d.root.Name())
 	defer top.Close()
 	e, err := w.entry(top, ".", ".")
 	if err == nil {
 		err = fn(e)
+	}
+	if errors.Is(err, fs.SkipDir) {
+		return nil
 	}
 	if err == nil {
 		err = w.walk(top, ".", 1)
@@ -122,10 +137,11 @@ func (d *dir) openBySteps(name string) (int, error) {
 }
 
 type walker struct {
-	ctx   context.Context
-	fn    func(Entry) error
-	links map[[2]uint64]uint64 // device and inode of a file with several names → its number in this walk
-	buf   [4096]byte
+	ctx     context.Context
+	fn      func(Entry) error
+	running bool
+	links   map[[2]uint64]uint64 // device and inode of a file with several names → its number in this walk
+	buf     [4096]byte
 }
 
 // walk reports what is in the open directory at, whose path is name.
@@ -143,16 +159,23 @@ func (w *walker) walk(at *os.File, name string, depth int) error {
 			return err
 		}
 		e, err := w.entry(at, base, join(name, base))
+		if w.running && errors.Is(err, unix.ENOENT) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
-		if err := w.fn(e); err != nil {
+		isDir := e.Mode&unix.S_IFMT == unix.S_IFDIR
+		if err := w.fn(e); isDir && errors.Is(err, fs.SkipDir) {
+			continue
+		} else if err != nil {
 			return err
 		}
-		if e.Mode&unix.S_IFMT == unix.S_IFDIR {
-			if err := w.descend(at, base, e.Path, depth); err != nil {
-				return err
-			}
+		if !isDir {
+			continue
+		}
+		if err := w.descend(at, base, e.Path, depth); err != nil && (!w.running || !errors.Is(err, unix.ENOENT)) {
+			return err
 		}
 	}
 	return nil

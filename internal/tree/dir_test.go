@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +81,48 @@ func TestDirWalk(t *testing.T) {
 	}
 	if all["link"].Target != "../outside" || all["pipe"].Mode&unix.S_IFMT != unix.S_IFIFO {
 		t.Errorf("link %+v, pipe %+v", all["link"], all["pipe"])
+	}
+}
+
+// A walk leaves out what its caller does not want to see, and a running system's what vanishes under it.
+func TestDirWalksPart(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for _, name := range []string{"a/in/deep", "b/in", "c"} {
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+		must(t, os.WriteFile(filepath.Join(root, name), nil, 0o600))
+	}
+	s, err := Dir(root)
+	must(t, err)
+	var seen []string
+	skip := func(e Entry) error {
+		if seen = append(seen, e.Path); e.Path == "a" || e.Path == "c" {
+			return fs.SkipDir
+		}
+		return nil
+	}
+	if err := s.Walk(context.Background(), skip); !errors.Is(err, fs.SkipDir) {
+		t.Errorf("for a file: %v", err)
+	}
+	if d := cmp.Diff([]string{".", "a", "b", "b/in", "c"}, seen); d != "" {
+		t.Error(d)
+	}
+	vanish := func(e Entry) error {
+		if e.Path == "a" {
+			return errors.Join(os.RemoveAll(filepath.Join(root, "b")), os.RemoveAll(filepath.Join(root, "a/in")))
+		}
+		return nil
+	}
+	if err := s.Walk(context.Background(), vanish); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a tree that changes: %v", err)
+	}
+	must(t, os.MkdirAll(filepath.Join(root, "b"), 0o755))
+	running, err := Running(root)
+	must(t, err)
+	seen = nil
+	must(t, running.Walk(context.Background(), func(e Entry) error { seen = append(seen, e.Path); return vanish(e) }))
+	if d := cmp.Diff([]string{".", "a", "c"}, seen); d != "" {
+		t.Error(d)
 	}
 }
 

@@ -28,7 +28,8 @@ type Entry struct {
 // Source is a tree to read. Implementations: [Dir], and the filesystem reader of internal/disk/ext4.
 type Source interface {
 	// Walk calls fn for every entry, the root first, a directory before what is in it, and the names of a
-	// directory in byte order. It stops at fn's first error and returns it.
+	// directory in byte order. It stops at fn's first error and returns it; fs.SkipDir for a directory is none,
+	// and leaves out what is in it.
 	Walk(ctx context.Context, fn func(Entry) error) error
 	// Open opens a regular file's content; path is an Entry's.
 	Open(path string) (File, error)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	iofs "io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,6 +110,19 @@ func TestHelpers(t *testing.T) {
 		if got, err := fs.Follow(name); err == nil {
 			t.Errorf("Follow(%q) = %q", name, got)
 		}
+	}
+	seen := 0
+	must(t, fs.Walk(t.Context(), func(e tree.Entry) error {
+		if seen++; e.Path == "etc" {
+			return iofs.SkipDir
+		}
+		if strings.HasPrefix(e.Path, "etc/") {
+			t.Errorf("%s is walked, and was to be left out", e.Path)
+		}
+		return nil
+	}))
+	if seen < 3 {
+		t.Errorf("only %d entries are walked", seen)
 	}
 	list, err := fs.ReadDir("etc")
 	must(t, err)

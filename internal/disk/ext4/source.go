@@ -3,8 +3,10 @@ package ext4
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -47,7 +49,9 @@ func (w *walk) visit(name string, ino uint32, depth int) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	if err := w.fn(e, n); err != nil || !n.is(modeDir) {
+	if err := w.fn(e, n); n.is(modeDir) && errors.Is(err, fs.SkipDir) {
+		return nil
+	} else if err != nil || !n.is(modeDir) {
 		return err
 	}
 	if w.seen[ino] {
