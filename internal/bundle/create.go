@@ -40,7 +40,8 @@ type Options struct {
 	Modified time.Time // what the tar header says; the zero Time is 1970, so that it does not vary
 }
 
-func (o *Options) check() (err error) {
+// Check refuses options that nothing can be bundled with, and fills in the defaults.
+func (o *Options) Check() (err error) {
 	bad := func(format string, args ...any) error { return fault.Newf(fault.Usage, format, args...) }
 	if o.User, err = Account(o.User); err != nil {
 		return err
@@ -90,7 +91,7 @@ func Create(ctx context.Context, image *Image, o Options, task *progress.Task) (
 			err = fmt.Errorf("bundling %s: %w", o.Prefix, err)
 		}
 	}()
-	if err := errors.Join(o.check(), image.check()); err != nil {
+	if err := errors.Join(o.Check(), image.check()); err != nil {
 		return nil, err
 	}
 	if o.Secret == nil {

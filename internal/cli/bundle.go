@@ -32,7 +32,7 @@ options.`,
 		Args: args(0, 0, "a verb of its own: image, volume, extract, upload, download, delete, migrate or keygen"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.bundleImageVerb(), a.bundleExtractVerb(), a.bundleUploadVerb(), a.bundleDownloadVerb(),
+	cmd.AddCommand(a.bundleImageVerb(), a.bundleVolumeVerb(), a.bundleExtractVerb(), a.bundleUploadVerb(), a.bundleDownloadVerb(),
 		a.bundleDeleteVerb(), a.bundleMigrateVerb(), a.bundleKeygenVerb())
 	return cmd
 }
