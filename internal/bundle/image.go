@@ -73,6 +73,14 @@ func scan(f *os.File) (*Image, error) {
 	return i, nil
 }
 
+// Stored returns how many bytes of the image are not holes.
+func (i *Image) Stored() (n int64) {
+	for _, e := range i.Data {
+		n += e.Length
+	}
+	return n
+}
+
 // check tells what of an image cannot be bundled.
 func (i *Image) check() error {
 	switch {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -88,11 +87,7 @@ func (a *app) makeBundle(ctx context.Context, path string, o bundle.Options) (*b
 		return nil, err
 	}
 	defer f.Close()
-	total := int64(0)
-	for _, e := range image.Data {
-		total += e.Length
-	}
-	task := a.reporter.Begin(fmt.Sprintf("bundle %s", o.Prefix), total, progress.Bytes)
+	task := a.reporter.Begin("bundle "+o.Prefix, image.Stored(), progress.Bytes)
 	m, err := bundle.Create(ctx, image, o, task)
 	task.End(err)
 	return m, err

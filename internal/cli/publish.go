@@ -1,18 +1,23 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"ingot/internal/bundle"
 	"ingot/internal/catalog"
 	"ingot/internal/fault"
 	"ingot/internal/pipeline"
 	"ingot/internal/publish"
+	"ingot/internal/recipe"
 )
 
 func (a *app) publishVerb() *cobra.Command {
@@ -23,6 +28,9 @@ func (a *app) publishVerb() *cobra.Command {
 with everything set, and record the release in the catalogue. What is there already is not made again: after a
 failure, run the same command. Exits with 13 when some regions are done and others are not.
 
+--kind instance-store, or kinds: of the recipe, makes an AMI that is backed by instance store: the disk is bundled (at most
+10 GiB, x86_64, BIOS) with --key, uploaded to --bucket in each region, and registered from there. See docs/bundles.md.
+
 Credentials are found as the AWS CLI finds them. --endpoint local publishes into the local region, without an
 AWS account.`,
 		Args: args(1, 1, "a recipe or the folder of an artifact"),
@@ -31,6 +39,12 @@ AWS account.`,
 	out := outputFlag(cmd)
 	var o pipeline.PublishOptions
 	var target publish.Target
+	var key, cert, bucket string
+	kinds := cmd.Flags().StringSlice("kind", nil, "`KINDS` of AMI: ebs, instance-store (default: the recipe's, or ebs)")
+	cmd.Flags().StringVarP(&key, "key", "k", "", "your private key (PEM `FILE`), for instance-store")
+	cmd.Flags().StringVar(&bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipe's; may use {region} and {account}")
+	cmd.Flags().BoolVar(&o.Bundle.Create, "create-bucket", false, "make the bucket where there is none")
+	cmd.Flags().StringVar(&cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
 	cmd.Flags().StringSliceVar(&o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
 	cmd.Flags().StringVar(&o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
 	cmd.Flags().StringVar(&target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
@@ -54,15 +68,71 @@ AWS account.`,
 			return err
 		}
 		o.RunID = rand.Text()
-		release, results, err := f.Publish(cmd.Context(), art, o)
-		if release != nil {
-			if e := a.sayPublished(release, results); err == nil {
-				err = e
-			}
+		wanted := *kinds
+		if len(wanted) == 0 {
+			wanted = o.Publish.Kinds
 		}
-		return err
+		if len(wanted) == 0 {
+			wanted = []string{recipe.EBS}
+		}
+		if o.Bundle, err = a.publishedBundle(cmd.Context(), wanted, key, cmp.Or(bucket, o.Publish.Bucket), cert, o.Bundle.Create, target); err != nil {
+			return err
+		}
+		return a.publishKinds(cmd.Context(), f, art, o, wanted)
 	}
 	return cmd
+}
+
+// published is a release, and what became of it in each region.
+type published struct {
+	release *catalog.Release
+	results []publish.Result
+}
+
+// publishKinds publishes every kind that is wanted, and goes on after a failure.
+func (a *app) publishKinds(ctx context.Context, f *pipeline.Foundry, art *pipeline.Artifact, o pipeline.PublishOptions, kinds []string) error {
+	var errs []error
+	var all []published
+	for _, o.Kind = range kinds {
+		release, results, err := f.Publish(ctx, art, o)
+		if release != nil {
+			all = append(all, published{release, results})
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	err := a.sayPublished(all)
+	switch {
+	case len(errs) == 0:
+		return err
+	case len(errs) < len(kinds):
+		return fault.New(fault.Partial, errors.Join(errs...), fault.HintOf(errs[0]))
+	}
+	return errors.Join(errs...)
+}
+
+// publishedBundle reads what an instance store-backed image takes.
+func (a *app) publishedBundle(ctx context.Context, kinds []string, key, bucket, cert string, create bool, target publish.Target) (b pipeline.BundleOptions, err error) {
+	for _, k := range kinds {
+		if k != recipe.EBS && k != recipe.InstanceStore {
+			return b, fault.Newf(fault.Usage, "%q is neither %s nor %s", k, recipe.EBS, recipe.InstanceStore)
+		}
+	}
+	if !slices.Contains(kinds, recipe.InstanceStore) {
+		return b, nil
+	}
+	b.Bucket, b.Create = bucket, create
+	if b.Key, err = readKey(key); err != nil {
+		return b, err
+	}
+	if cert == "" && cmp.Or(target.Endpoint, os.Getenv("INGOT_ENDPOINT")) == "local" {
+		cert = localCert
+	}
+	b.Certificate = func(region string) (*bundle.Certificate, error) {
+		return a.certificate(ctx, &cloudFlags{region, cert})
+	}
+	return b, nil
 }
 
 // clients connects to AWS, another endpoint, or the local region.
@@ -115,24 +185,26 @@ func (a *app) catalog(ctx context.Context) (catalog.Store, error) {
 	return store, nil
 }
 
-func (a *app) sayPublished(release *catalog.Release, results []publish.Result) error {
+func (a *app) sayPublished(all []published) error {
 	if err := a.settle(); err != nil {
 		return err
 	}
-	for _, x := range results {
-		switch {
-		case a.json && x.Err != nil:
-			a.result("region", map[string]any{"region": x.Region, "error": x.Err.Error(), "kind": fault.KindOf(x.Err).String()})
-		case a.json:
-			a.result("region", map[string]any{"region": x.Region, "image_id": x.ImageID, "snapshot_id": x.SnapshotID, "existed": x.Existed})
-		case x.Err == nil && x.Existed:
-			fmt.Fprintf(a.out, "%s %s (was there already)\n", x.Region, x.ImageID)
-		case x.Err == nil:
-			fmt.Fprintf(a.out, "%s %s\n", x.Region, x.ImageID)
+	for _, p := range all {
+		for _, x := range p.results {
+			switch {
+			case a.json && x.Err != nil:
+				a.result("region", map[string]any{"region": x.Region, "root": p.release.Kind, "error": x.Err.Error(), "kind": fault.KindOf(x.Err).String()})
+			case a.json:
+				a.result("region", map[string]any{"region": x.Region, "root": p.release.Kind, "image_id": x.ImageID, "snapshot_id": x.SnapshotID, "existed": x.Existed})
+			case x.Err == nil && x.Existed:
+				fmt.Fprintf(a.out, "%s %s (was there already)\n", x.Region, x.ImageID)
+			case x.Err == nil:
+				fmt.Fprintf(a.out, "%s %s\n", x.Region, x.ImageID)
+			}
 		}
-	}
-	if !a.json {
-		fmt.Fprintf(a.out, "Release %s is recorded as %s\n", release.ID, release.State)
+		if !a.json {
+			fmt.Fprintf(a.out, "Release %s is recorded as %s\n", p.release.ID, p.release.State)
+		}
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func clearArtifact(dir string) error {
 		return err
 	}
 	// The state goes first: whatever happens from here on, the folder is not taken for a finished artifact.
-	results := []string{stateFile, manifestFile, mapFile, lockFile, sbomFile, auditFile, bootFolder, qcow2File}
+	results := []string{stateFile, manifestFile, mapFile, lockFile, sbomFile, auditFile, bootFolder, bundleFolder, qcow2File}
 	ours := append([]string{diskFile, diskFile + ".tmp", ".lock"}, results...)
 	for _, e := range entries {
 		if !slices.Contains(ours, e.Name()) && !strings.HasPrefix(e.Name(), LogFile) {

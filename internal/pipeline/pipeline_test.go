@@ -58,9 +58,10 @@ func TestAMINames(t *testing.T) {
 	}
 	defer store.Close()
 	date := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
+	kind := "ebs"
 	name := func(digest, pattern string) string {
 		t.Helper()
-		r := &catalog.Release{ID: catalog.NewID("web", date, digest), Name: "web", Version: "12", Arch: "x86_64", Date: date}
+		r := &catalog.Release{ID: catalog.NewID("web", date, digest), Name: "web", Version: "12", Arch: "x86_64", Kind: kind, Date: date}
 		got, err := amiName(t.Context(), store, pattern, r)
 		if err != nil {
 			t.Fatal(err)
@@ -94,6 +95,16 @@ func TestAMINames(t *testing.T) {
 	release(t, store, "dddddddddddd", "linux-2026.11.22.x86_64-ebs")
 	if got := name("eeeeeeeeeeee", day); got != "linux-2026.11.22.1.x86_64-ebs" {
 		t.Errorf("another image of that day, by the day: %s", got)
+	}
+	if got := name("ffffffffffff", "{name}-{kind}"); got != "web-ebs" {
+		t.Errorf("by its kind: %s", got)
+	}
+	kind = "instance-store"
+	if got := name("ffffffffffff", "{name}-{kind}"); got != "web-s3" {
+		t.Errorf("backed by instance store, by its kind: %s", got)
+	}
+	if got := name("ffffffffffff", ""); got != "web-x86_64-20261122-s3" {
+		t.Errorf("backed by instance store: %s", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,8 @@ type PublishOptions struct {
 	Publish recipe.Publish // names, regions, tags, of the recipe
 	Regions []string       // instead of the recipe's
 	Name    string         // of the AMI, instead of the recipe's
+	Kind    string         // recipe.EBS or recipe.InstanceStore; "" is the former
+	Bundle  BundleOptions  // for the latter
 	Clients publish.Clients
 	Catalog catalog.Store
 	RunID   string
@@ -34,10 +37,14 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 		return nil, nil, err
 	}
 	m := a.Manifest
+	o.Kind = cmp.Or(o.Kind, recipe.EBS)
 	r := catalog.Release{
 		ID: catalog.NewID(m.Name, m.Date, m.Disk), Name: m.Name, Description: m.Description, Distro: m.Distro,
-		Version: m.Release, Arch: m.Arch, Kind: "ebs", Date: m.Date, LockSHA256: m.Lock, DiskSHA256: m.Disk,
+		Version: m.Release, Arch: m.Arch, Kind: o.Kind, Date: m.Date, LockSHA256: m.Lock, DiskSHA256: m.Disk,
 		DiskSize: m.DiskSize, Blocks: m.Blocks, State: catalog.Candidate,
+	}
+	if o.Kind != recipe.EBS { // the same image, another release
+		r.ID += "-" + o.Kind
 	}
 	for _, p := range m.Packages {
 		r.Packages = append(r.Packages, catalog.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.Source})
@@ -77,6 +84,12 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	if len(o.Regions) > 0 {
 		regions = o.Regions
 	}
+	var store *publish.Store
+	if o.Kind == recipe.InstanceStore {
+		if store, err = f.store(ctx, a, &o, r.ID); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := o.Catalog.Put(ctx, r); err != nil {
 		return nil, nil, err
 	}
@@ -84,7 +97,7 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	defer func() { task.End(err) }()
 	results, err := publish.Publish(ctx, o.Clients, publish.Request{
 		Disk: a.Disk(), Map: blocks, Name: name, Description: m.Description, Arch: m.Arch, BootMode: bootMode(m.Firmware),
-		VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Public: o.Publish.Public, Regions: regions, RunID: o.RunID, Task: task,
+		VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Public: o.Publish.Public, Regions: regions, Store: store, RunID: o.RunID, Task: task,
 	})
 	// What is done is recorded even if other regions failed, or the run is being stopped.
 	recording := context.WithoutCancel(ctx)
@@ -111,11 +124,17 @@ func amiName(ctx context.Context, store catalog.Store, pattern string, r *catalo
 	if pattern == "" {
 		pattern = "{name}-{arch}-{date}"
 	}
+	kind := "ebs" // in UplinkLabs' words, which images have been named by ever since
+	if r.Kind == recipe.InstanceStore {
+		if kind = "s3"; !strings.Contains(pattern, "{kind}") {
+			pattern += "-{kind}"
+		}
+	}
 	if !strings.Contains(pattern, "{day}") {
 		pattern += "{number}"
 	}
 	name := func(number string) string {
-		return strings.NewReplacer("{name}", r.Name, "{arch}", r.Arch, "{release}", r.Version, "{date}", r.Date.UTC().Format("20060102"),
+		return strings.NewReplacer("{name}", r.Name, "{arch}", r.Arch, "{release}", r.Version, "{kind}", kind, "{date}", r.Date.UTC().Format("20060102"),
 			"{day}", r.Date.UTC().Format("2006.01.02")+number, "{number}", number).Replace(pattern)
 	}
 	taken := map[string]string{} // release by AMI name

@@ -13,6 +13,7 @@ import (
 
 	"ingot/internal/fault"
 	"ingot/internal/progress"
+	"ingot/internal/publish/bundles"
 	"ingot/internal/publish/retry"
 )
 
@@ -24,6 +25,7 @@ type job struct {
 	image   *os.File
 	ec2     EC2
 	ebs     EBS
+	s3      bundles.S3 // for an image that is backed by instance store
 	up      *uploader
 	task    *progress.Task
 }
@@ -32,12 +34,20 @@ type job struct {
 func (j *job) run(ctx context.Context) Result {
 	res := Result{Region: j.region}
 	found, err := j.find(ctx)
-	if err == nil && found == nil {
-		if res.SnapshotID, err = j.snapshot(ctx); err == nil {
-			found, err = j.register(ctx, res.SnapshotID)
+	switch {
+	case err == nil && found == nil && j.Store != nil:
+		var location string
+		if location, err = j.uploadBundle(ctx); err == nil {
+			found, err = j.register(ctx, &ec2.RegisterImageInput{ImageLocation: &location})
 		}
-	} else {
-		res.Existed = err == nil
+	case err == nil && found == nil:
+		if res.SnapshotID, err = j.snapshot(ctx); err == nil {
+			found, err = j.register(ctx, j.ofSnapshot(res.SnapshotID))
+		}
+	case err == nil:
+		if res.Existed = true; found.State != types.ImageStateAvailable { // an earlier run did not wait
+			found, err = j.await(ctx)
+		}
 	}
 	if found != nil {
 		res.ImageID, res.SnapshotID = *found.ImageId, rootSnapshot(found)
@@ -104,16 +114,18 @@ func (j *job) tags() map[string]string {
 	return all
 }
 
-// register makes an image of a snapshot, with every attribute set: the defaults are those of 2006.
-func (j *job) register(ctx context.Context, snapshot string) (*types.Image, error) {
-	in := &ec2.RegisterImageInput{
-		Name: &j.Name, Architecture: types.ArchitectureValues(j.Arch), VirtualizationType: aws.String("hvm"),
-		EnaSupport: aws.Bool(true), SriovNetSupport: aws.String("simple"),
-		BootMode: types.BootModeValues(j.BootMode), ImdsSupport: types.ImdsSupportValuesV20, RootDeviceName: &j.RootDevice,
+// ofSnapshot is what an image of a snapshot has of its own.
+func (j *job) ofSnapshot(snapshot string) *ec2.RegisterImageInput {
+	return &ec2.RegisterImageInput{BootMode: types.BootModeValues(j.BootMode), RootDeviceName: &j.RootDevice,
 		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: &j.RootDevice, Ebs: &types.EbsBlockDevice{SnapshotId: &snapshot,
-			VolumeSize: aws.Int32(int32(j.VolumeSize)), VolumeType: types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true)}}},
-		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImage}},
-	}
+			VolumeSize: aws.Int32(int32(j.VolumeSize)), VolumeType: types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true)}}}}
+}
+
+// register makes an image, with every attribute set: the defaults are those of 2006.
+func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*types.Image, error) {
+	in.Name, in.Architecture, in.VirtualizationType = &j.Name, types.ArchitectureValues(j.Arch), aws.String("hvm")
+	in.EnaSupport, in.SriovNetSupport, in.ImdsSupport = aws.Bool(true), aws.String("simple"), types.ImdsSupportValuesV20
+	in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeImage}}
 	if j.Description != "" {
 		in.Description = &j.Description
 	}
@@ -142,7 +154,7 @@ func (j *job) await(ctx context.Context) (*types.Image, error) {
 		case i != nil && i.State == types.ImageStateAvailable:
 			return i, nil
 		case i != nil && slices.Contains([]types.ImageState{types.ImageStateFailed, types.ImageStateInvalid, types.ImageStateError}, i.State):
-			return i, fault.Newf(fault.Unreachable, "image %s is %s", *i.ImageId, i.State)
+			return i, j.failed(i)
 		}
 		if retry.Sleep(limit, pause) != nil {
 			if ctx.Err() != nil {
@@ -152,6 +164,15 @@ func (j *job) await(ctx context.Context) (*types.Image, error) {
 				"run the same command again later")
 		}
 	}
+}
+
+// failed says why an image did not become available.
+func (j *job) failed(i *types.Image) error {
+	reason := ""
+	if i.StateReason != nil {
+		reason = ": " + aws.ToString(i.StateReason.Message)
+	}
+	return fault.New(fault.Unreachable, fmt.Errorf("image %s is %s%s", *i.ImageId, i.State, reason), "deregister it, and run the same command again")
 }
 
 // share makes the image public, if that is asked for and not so already.

@@ -45,6 +45,7 @@ type Request struct {
 	VolumeSize  int64             // GiB; default: the least that holds the image
 	Tags        map[string]string // of the image and its snapshot
 	Public      bool
+	Store       *Store // not nil: the image is backed by instance store, and Disk is not read
 	Regions     []string
 	RunID       string         // default: none is written down
 	Task        *progress.Task // may be nil; counts bytes in a task for each region
@@ -79,6 +80,11 @@ func (r *Request) complete() error {
 		}
 		seen[name] = true
 	}
+	if r.Store != nil {
+		if err := r.Store.check(r); err != nil {
+			return err
+		}
+	}
 	switch {
 	case !imageName.MatchString(r.Name):
 		return fault.New(fault.Input, fmt.Errorf("%q cannot be the name of an AMI", r.Name),
@@ -104,6 +110,9 @@ func (r *Request) complete() error {
 // content returns the digest that tells images apart: of the volume's size, and of each block's place and sum.
 func (r *Request) content() string {
 	h := sha256.New()
+	if r.Store != nil {
+		h.Write([]byte("instance store"))
+	}
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(r.VolumeSize)))
 	for _, b := range r.Map.Blocks {
 		h.Write(binary.BigEndian.AppendUint32(nil, uint32(b.Index)))
@@ -157,7 +166,11 @@ func Publish(ctx context.Context, clients Clients, r Request) ([]Result, error) 
 		wg.Go(func() {
 			ec2, ebs := clients.Region(region)
 			j := &job{Request: &r, region: region, content: content, image: f, ec2: ec2, ebs: ebs, up: newUploader(budget)}
-			j.task = r.Task.Begin("publish to "+region, int64(len(r.Map.Blocks))*disk.BlockSize, progress.Bytes)
+			total := int64(len(r.Map.Blocks)) * disk.BlockSize
+			if r.Store != nil {
+				j.s3, total = clients.S3(region), 0 // it grows
+			}
+			j.task = r.Task.Begin("publish to "+region, total, progress.Bytes)
 			results[i] = j.run(ctx)
 			j.task.End(results[i].Err)
 		})

@@ -154,6 +154,18 @@ func check(r *Recipe, n *node) error {
 	case t.SHA1 == "" && t.ExpiredKeys == "" && t.Reason != "":
 		return fail([]string{"trust", "reason"}, "it is a reason for nothing: neither sha1 nor expired-keys is allowed")
 	}
+	for i, k := range r.Publish.Kinds {
+		at := []string{"publish", "kinds", fmt.Sprint(i)}
+		size, _ := Bytes(r.Disk.Size) // checked above
+		switch {
+		case k != EBS && k != InstanceStore:
+			return fail(at, "%q is neither %s nor %s", k, EBS, InstanceStore)
+		case k == InstanceStore && (r.Arch != "x86_64" || r.Disk.Firmware == UEFI):
+			return fail(at, "the machines that start from instance store are x86_64 and boot under BIOS")
+		case k == InstanceStore && size > maxInstanceStore:
+			return fail([]string{"disk", "size"}, "%s is more than the 10 GiB that the root of an instance store-backed AMI can have", r.Disk.Size)
+		}
+	}
 	names := map[string]bool{}
 	for i, repo := range r.Repositories {
 		if names[repo.Name] {

@@ -94,6 +94,10 @@ func TestLoadErrors(t *testing.T) {
 		{"trust blank reason", head + "trust: {expired-keys: allow, reason: ' '}\n", "a reason must be given"},
 		{"reason alone", head + "trust: {reason: why}\n", "trust.reason: it is a reason for nothing"},
 		{"trust word", head + "trust: {sha1: yes, reason: why}\n", "trust.sha1"},
+		{"kind of AMI", head + "publish: {kinds: [floppy]}\n", `publish.kinds[0]: "floppy" is neither ebs nor instance-store`},
+		{"instance store on UEFI", head + "disk: {firmware: uefi}\npublish: {kinds: [ebs, instance-store]}\n", "r.yaml:4:24: publish.kinds[1]: the machines that start from instance store"},
+		{"instance store on arm64", head + "arch: arm64\npublish: {kinds: [instance-store]}\n", "are x86_64"},
+		{"instance store of 11 GiB", head + "disk: {size: 11GiB}\npublish: {kinds: [instance-store]}\n", "r.yaml:3:14: disk.size: 11GiB is more than the 10 GiB"},
 		{"bus", head + "test: {bus: [floppy]}\n", `test.bus[0]: "floppy" is none of`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -161,11 +161,22 @@ type Test struct {
 
 // Publish says where the image goes.
 type Publish struct {
-	Name    string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {release} and the lock's date as {date} (20260131) or {day} (2026.01.31); default {name}-{arch}-{date}"`
+	Name    string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {release} and the lock's date as {date} (20260131) or {day} (2026.01.31)\\, and {kind}: ebs or s3; default {name}-{arch}-{date}\\, with -s3 for instance-store"`
+	Kinds   []string          `yaml:"kinds,omitempty" json:"kinds,omitempty" jsonschema:"uniqueItems=true,description=Kinds of AMI: ebs and instance-store (default ebs)"`
+	Bucket  string            `yaml:"bucket,omitempty" json:"bucket,omitempty" jsonschema:"description=S3 bucket for instance-store\\, in the region of each AMI; may use {region} and {account}"`
 	Regions []string          `yaml:"regions,omitempty" json:"regions,omitempty" jsonschema:"description=AWS regions; --region replaces them"`
 	Public  bool              `yaml:"public,omitempty" json:"public,omitempty"`
 	Tags    map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`
 }
+
+// The kinds of AMI, by where the root is.
+const (
+	EBS           = "ebs"
+	InstanceStore = "instance-store"
+)
+
+// maxInstanceStore is the largest disk that can be an instance store-backed AMI, in bytes (bundle.MaxImageSize).
+const maxInstanceStore = 10 << 30
 
 // Retain says which releases stay.
 type Retain struct {
