@@ -23,6 +23,7 @@ type Migration struct {
 	// KernelID and RamdiskID replace those that the manifest has. Both belong to one region; without them, only the
 	// kernel that every region has is replaced by the region's own.
 	KernelID, RamdiskID string
+	Drop                bool // leave out a kernel and a ramdisk that nothing replaces
 	AnySignature        bool // take a manifest that is unsigned, or that was edited after signing
 }
 
@@ -68,7 +69,7 @@ func (o *Migration) ids(m *Manifest) (kernel, ramdisk string, err error) {
 	}
 	ramdisk = o.RamdiskID
 	for _, f := range []struct{ what, old, new string }{{"kernel", m.KernelID, kernel}, {"ramdisk", m.RamdiskID, ramdisk}} {
-		if f.old != "" && f.new == "" {
+		if f.old != "" && f.new == "" && !o.Drop {
 			return "", "", fault.New(fault.Input, fmt.Errorf("its manifest names the %s %s, which other regions do not have", f.what, f.old),
 				"name the "+f.what+" of the region")
 		}

@@ -55,6 +55,7 @@ func TestMigrateKernels(t *testing.T) {
 		"a region's own":           {"aki-01234567", "", Migration{Region: "eu-west-1"}, "", fault.Input},
 		"one that is named":        {"aki-01234567", "ari-1", Migration{KernelID: "aki-2", RamdiskID: "ari-2"}, "aki-2", fault.Bug},
 		"a ramdisk that is not":    {"aki-5c21674b", "ari-1", Migration{Region: "eu-west-1"}, "", fault.Input},
+		"one that is dropped":      {"aki-01234567", "ari-1", Migration{Region: "eu-west-1", Drop: true}, "", fault.Bug},
 		"a name that is not an id": {"aki-5c21674b", "", Migration{KernelID: "<aki>"}, "", fault.Usage},
 		"none":                     {"", "", Migration{Region: "eu-west-1"}, "", fault.Bug},
 	} {

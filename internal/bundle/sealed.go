@@ -17,12 +17,21 @@ func ReadManifest(r io.Reader, key *rsa.PrivateKey) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the bundle's manifest: %w", err)
 	}
-	if len(text) > 0 && (text[0] == 1 || text[0] == 2) {
-		if text, err = decryptManifest(text, key); err != nil {
-			return nil, fault.New(fault.Trust, fmt.Errorf("decrypting the bundle's manifest: %w", err), "")
-		}
+	if text, _, err = Unseal(text, key); err != nil {
+		return nil, err
 	}
 	return Parse(text)
+}
+
+// Unseal returns the text of a manifest, decrypted with the key if it is encrypted, and whether it is.
+func Unseal(text []byte, key *rsa.PrivateKey) (plain []byte, sealed bool, err error) {
+	if len(text) == 0 || text[0] != 1 && text[0] != 2 {
+		return text, false, nil
+	}
+	if plain, err = decryptManifest(text, key); err != nil {
+		return nil, true, fault.New(fault.Trust, fmt.Errorf("decrypting the bundle's manifest: %w", err), "")
+	}
+	return plain, true, nil
 }
 
 // decryptManifest opens an encrypted manifest: the scheme, a byte; the length of an RSA block, 16 bits, big-endian;

@@ -134,14 +134,10 @@ func (a *app) bundleOptions(ctx context.Context, m *machineFlags) (bundle.Option
 	if o.User == "" {
 		return o, nil, fault.New(fault.Usage, errors.New("it takes the account that the AMI will belong to"), "name it with --account; `aws sts get-caller-identity` prints yours")
 	}
-	for _, text := range m.devices {
-		virtual, device, ok := strings.Cut(text, "=")
-		if !ok {
-			return o, nil, fault.Newf(fault.Usage, "%q is not VIRTUAL=DEVICE", text)
-		}
-		o.BlockDevices = append(o.BlockDevices, bundle.BlockDevice{Virtual: strings.TrimSpace(virtual), Device: strings.TrimSpace(device)})
-	}
 	var err error
+	if o.BlockDevices, err = blockDevices(m.devices); err != nil {
+		return o, nil, err
+	}
 	if o.Key, err = readKey(m.key); err != nil {
 		return o, nil, err
 	}
@@ -151,6 +147,18 @@ func (a *app) bundleOptions(ctx context.Context, m *machineFlags) (bundle.Option
 	}
 	o.EC2 = cert.PublicKey
 	return o, cert, nil
+}
+
+// blockDevices reads block devices as they are named on a command line.
+func blockDevices(texts []string) (all []bundle.BlockDevice, err error) {
+	for _, text := range texts {
+		virtual, device, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, fault.Newf(fault.Usage, "%q is not VIRTUAL=DEVICE", text)
+		}
+		all = append(all, bundle.BlockDevice{Virtual: strings.TrimSpace(virtual), Device: strings.TrimSpace(device)})
+	}
+	return all, nil
 }
 
 // storeFlags say where S3 is.

@@ -30,11 +30,16 @@ func TestMain(m *testing.M) {
 	sandbox.Main()
 	machine.Main()
 	debtest.Main()
-	testscript.Main(m, map[string]func(){"ingot": func() {
+	program := func() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
-		os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
-	}})
+		os.Exit(Called(ctx, os.Args, os.Stdout, os.Stderr))
+	}
+	commands := map[string]func(){"ingot": program}
+	for name := range oldTools {
+		commands[name] = program
+	}
+	testscript.Main(m, commands)
 }
 
 // TestScript runs the scripts in testdata/script, each in a folder of its own, in which $MIRROR serves the

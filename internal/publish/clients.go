@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -51,6 +52,8 @@ type Clients interface {
 type Target struct {
 	Endpoint string // "": AWS's own, or what AWS_ENDPOINT_URL says; an http or https URL for anything else
 	Profile  string // of the shared AWS configuration; "": the default one, or what AWS_PROFILE says
+
+	AccessKey, SecretKey, Token string // instead of what the configuration says; the token is for temporary keys
 }
 
 type sdk struct{ cfg aws.Config }
@@ -63,6 +66,9 @@ func Connect(ctx context.Context, t Target) (Clients, error) {
 		config.WithLogger(logging.Nop{})} // the SDK would print by itself
 	if t.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(t.Profile))
+	}
+	if t.AccessKey != "" {
+		options = append(options, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(t.AccessKey, t.SecretKey, t.Token)))
 	}
 	if t.Endpoint != "" {
 		options = append(options, config.WithBaseEndpoint(t.Endpoint))

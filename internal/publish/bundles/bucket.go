@@ -1,6 +1,7 @@
 package bundles
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,31 +23,42 @@ type Bucket struct {
 	Name   string
 }
 
-// check asks for the bucket, and says what keeps it from being used. exists is false, without an error, where there
-// is none.
-func (b Bucket) check(ctx context.Context) (exists bool, err error) {
-	err = retry.Call(ctx, "s3:ListBucket", retry.Policy{}, func(ctx context.Context) error {
-		_, err := b.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.Name})
+// Home asks for the region that the bucket is in, "" where there is no such bucket.
+func (b Bucket) Home(ctx context.Context) (string, error) {
+	var out *s3.HeadBucketOutput
+	err := retry.Call(ctx, "s3:ListBucket", retry.Policy{}, func(ctx context.Context) (err error) {
+		out, err = b.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.Name})
 		return err
 	})
+	if err == nil {
+		return cmp.Or(aws.ToString(out.BucketRegion), b.Region), nil
+	}
 	var answer *smithyhttp.ResponseError
-	if err == nil || !errors.As(err, &answer) {
-		return err == nil, err
-	}
-	home := answer.Response.Header.Get("X-Amz-Bucket-Region")
-	switch answer.HTTPStatusCode() {
-	case http.StatusNotFound:
-		return false, nil
-	case http.StatusMovedPermanently, http.StatusBadRequest: // the answer to HEAD says no more
-		if home != "" && home != b.Region {
-			return false, fault.New(fault.Input, fmt.Errorf("the bucket %s is in %s, not in %s", b.Name, home, b.Region),
-				"EC2 registers images from buckets of its own region: name that region, or take another bucket")
+	if errors.As(err, &answer) {
+		home := answer.Response.Header.Get("X-Amz-Bucket-Region")
+		switch answer.HTTPStatusCode() {
+		case http.StatusNotFound:
+			return "", nil
+		case http.StatusMovedPermanently, http.StatusBadRequest: // the answer to HEAD says no more
+			if home != "" && home != b.Region {
+				return home, nil
+			}
+		case http.StatusForbidden:
+			return "", fault.New(fault.Denied, fmt.Errorf("looking at the bucket %s: %w", b.Name, err),
+				"it belongs to somebody else, or these credentials lack s3:ListBucket on it")
 		}
-	case http.StatusForbidden:
-		return false, fault.New(fault.Denied, fmt.Errorf("looking at the bucket %s: %w", b.Name, err),
-			"it belongs to somebody else, or these credentials lack s3:ListBucket on it")
 	}
-	return false, fmt.Errorf("looking at the bucket %s: %w", b.Name, err)
+	return "", fmt.Errorf("looking at the bucket %s: %w", b.Name, err)
+}
+
+// check says what keeps the bucket from being used. exists is false, without an error, where there is none.
+func (b Bucket) check(ctx context.Context) (exists bool, err error) {
+	home, err := b.Home(ctx)
+	if err == nil && home != "" && home != b.Region {
+		err = fault.New(fault.Input, fmt.Errorf("the bucket %s is in %s, not in %s", b.Name, home, b.Region),
+			"EC2 registers images from buckets of its own region: name that region, or take another bucket")
+	}
+	return home != "", err
 }
 
 // exists is check for those who need the bucket.
