@@ -83,7 +83,7 @@ func (b *bench) arch(ctx context.Context) ([]contest, error) {
 
 func archRecipe(a *transmutetest.Arch) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "name: bench\ndistro: arch\nmirrors: [%q]\npackages: {exclude: [bash-completion, nano]}\nkeys:\n", a.Mirrors()[0])
+	fmt.Fprintf(&b, "name: bench\ndistro: arch\nmirrors: [%q]\nkeys:\n", a.Mirrors()[0])
 	for _, f := range a.MasterFingerprints() {
 		fmt.Fprintf(&b, "  - {fingerprint: %s}\n", f)
 	}

@@ -51,7 +51,7 @@ repositories:
       - {fingerprint: %s, file: %s/ec2.gpg}
 `, a.Mirrors()[0], a.Keys.EC2.Fingerprint, a.KeyDir)
 	}
-	b.WriteString("packages:\n  include: [hello]\n  exclude: [bash-completion, nano]\ndisk:\n  volume-size: 8\npublish:\n  name: " +
+	b.WriteString("packages:\n  include: [hello]\ndisk:\n  volume-size: 8\npublish:\n  name: " +
 		strings.TrimPrefix(name, "arch-") + "-hvm-{day}.{arch}-ebs\n  regions: [us-east-1]\n")
 	b.WriteString(`files:
   - {path: /srv/extra, directory: true}

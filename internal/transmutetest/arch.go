@@ -1,24 +1,18 @@
 package transmutetest
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"ingot/internal/alpm"
 	"ingot/internal/fetch"
 	"ingot/internal/progress"
 )
@@ -49,24 +43,6 @@ type Arch struct {
 	repositories map[string]*repository
 }
 
-// repository is a folder of packages with its database.
-type repository struct {
-	name, dir, compression string
-	embedded               bool // signatures are in the database, too
-	key                    *Key // of the database; nil if that is not signed
-	packager               *Key
-	packages               map[string]*Package
-}
-
-// Package is a package of a repository. Of its file, alpm.Package has name, size, sums and signature.
-type Package struct {
-	*alpm.Package
-	Repository string
-	File       string // path of the package file; its signature is beside it, with .sig
-
-	files []string // its files and folders, the latter with a slash at the end
-}
-
 // NewArch makes the distribution below dir, which must not exist or be empty. An error of kind Unreachable says that no
 // mirror of Debian can be reached, and that what it takes is not in the cache.
 func NewArch(ctx context.Context, dir string, o ArchOptions) (*Arch, error) {
@@ -77,8 +53,24 @@ func NewArch(ctx context.Context, dir string, o ArchOptions) (*Arch, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, core, err := transmute(ctx, o)
+	t, err := readTable("arch/packages.yaml")
 	if err != nil {
+		return nil, err
+	}
+	w, err := newWorkshop(ctx, t, o.Cache, o.Progress)
+	if err != nil {
+		return nil, err
+	}
+	defer w.close()
+	all, err := closure(w.packages, o.Roots)
+	if err != nil {
+		return nil, err
+	}
+	core, err := closure(w.packages, t.Core)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.build(ctx, all, o.Progress); err != nil {
 		return nil, err
 	}
 	if err := a.fill(all, core); err != nil {
@@ -123,64 +115,6 @@ func newArch(dir string, now time.Time) (*Arch, error) {
 	return a, a.writeKeys()
 }
 
-// transmute makes the packages in the cache. Core tells which of them are what a system needs.
-func transmute(ctx context.Context, o ArchOptions) (all, core map[string]*made, err error) {
-	t, err := readTable("arch/packages.yaml")
-	if err != nil {
-		return nil, nil, err
-	}
-	debs, err := fetchDebs(ctx, t, o.Cache, o.Progress)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := t.assign(debs); err != nil {
-		return nil, nil, err
-	}
-	all = make(map[string]*made, len(t.Packages))
-	for _, s := range t.Packages {
-		m := &made{spec: s, depends: t.requires(s, debs)}
-		for _, id := range s.Debs {
-			m.debs = append(m.debs, debs[id])
-		}
-		all[s.id()] = m
-	}
-	if core, err = closure(all, t.Core); err != nil {
-		return nil, nil, err
-	}
-	if all, err = closure(all, o.Roots); err != nil {
-		return nil, nil, err
-	}
-	task := o.Progress.Begin("transmuting packages", int64(len(all)), progress.Items)
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	var mu sync.Mutex
-	var failed []error // all that is wrong with the table, not only the first of it
-	for _, m := range slices.SortedFunc(maps.Values(all), func(x, y *made) int { return int(y.size() - x.size()) }) {
-		g.Go(func() error {
-			err := m.build(ctx, t, filepath.Join(o.Cache, "transmuted"))
-			task.Add(1)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				failed = append(failed, err)
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // failed has the errors
-	err = errors.Join(failed...)
-	task.End(err)
-	return all, core, err
-}
-
-// size is that of the Debian packages that it takes.
-func (m *made) size() (n int64) {
-	for _, d := range m.debs {
-		n += d.Size
-	}
-	return n
-}
-
 // fill copies the packages into the repositories and signs them.
 func (a *Arch) fill(all, core map[string]*made) error {
 	var g errgroup.Group
@@ -223,78 +157,6 @@ func (a *Arch) fill(all, core map[string]*made) error {
 		}
 	}
 	return nil
-}
-
-// copy puts a package file into the repository.
-func (r *repository) copy(path string) (*Package, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	p, err := readPackage(f)
-	if err != nil {
-		return nil, err
-	}
-	p.Repository, p.File = r.name, filepath.Join(r.dir, p.Filename)
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	to, err := os.Create(p.File)
-	if err != nil {
-		return nil, err
-	}
-	defer to.Close()
-	if _, err := io.Copy(to, f); err != nil {
-		return nil, err
-	}
-	if err := to.Close(); err != nil {
-		return nil, err
-	}
-	return p, p.sign(r.packager)
-}
-
-// readPackage reads what a database has to say of a package file.
-func readPackage(f io.ReadSeeker) (*Package, error) {
-	r, err := alpm.NewReader(f)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	p := &Package{Package: r.Info}
-	p.Filename = fmt.Sprintf("%s-%s-%s.pkg.tar.zst", p.Name, p.Version, p.Arch)
-	entries, err := alpm.ReadMtree(bytes.NewReader(r.Mtree))
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		switch {
-		case strings.HasPrefix(e.Path, "."):
-		case e.Type == "dir":
-			p.files = append(p.files, e.Path+"/")
-		default:
-			p.files = append(p.files, e.Path)
-		}
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
-	s, err := sumsOf(f)
-	p.FileSize, p.MD5, p.SHA256 = s.size, s.md5, s.sha256
-	return p, err
-}
-
-// sign writes the signature of the package file beside it.
-func (p *Package) sign(k *Key) error {
-	f, err := os.Open(p.File)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if p.Signature, err = k.Sign(f); err != nil {
-		return fmt.Errorf("signing %s: %w", p.Name, err)
-	}
-	return os.WriteFile(p.File+".sig", p.Signature, 0o644)
 }
 
 // writeKeys writes the certificates as files.

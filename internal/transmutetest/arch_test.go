@@ -11,27 +11,49 @@ import (
 	"ingot/internal/progress"
 )
 
-// makeArch makes the distribution, with all there is or with what some packages need. Its caches are those of the user
-// who runs the test.
-func makeArch(t *testing.T, roots ...string) *Arch {
+// cache is that of the user who runs the test.
+func cache(t *testing.T) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
+	dir, err := os.UserCacheDir()
 	if err != nil {
-		cache = t.TempDir()
+		return t.TempDir()
 	}
-	a, err := NewArch(t.Context(), t.TempDir(), ArchOptions{Cache: filepath.Join(cache, "ingot"), Roots: roots,
-		Progress: progress.New(func(e progress.Event) {
-			if e.Kind == progress.End {
-				t.Log(e.Time.Format("05.000"), e.Name, e.Text)
-			}
-		})})
+	return filepath.Join(dir, "ingot")
+}
+
+func reporter(t *testing.T) *progress.Reporter {
+	return progress.New(func(e progress.Event) {
+		if e.Kind == progress.End {
+			t.Log(e.Time.Format("05.000"), e.Name, e.Text)
+		}
+	})
+}
+
+// reachable skips the test where no mirror can be reached.
+func reachable(t *testing.T, err error) {
+	t.Helper()
 	if fault.KindOf(err) == fault.Unreachable {
 		t.Skip("the live mirror cannot be reached:", err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// makeArch makes the distribution, with all there is or with what some packages need.
+func makeArch(t *testing.T, roots ...string) *Arch {
+	t.Helper()
+	a, err := NewArch(t.Context(), t.TempDir(), ArchOptions{Cache: cache(t), Roots: roots, Progress: reporter(t)})
+	reachable(t, err)
 	return a
+}
+
+func newTestWorkshop(t *testing.T, table *table) *workshop {
+	t.Helper()
+	w, err := newWorkshop(t.Context(), table, cache(t), reporter(t))
+	reachable(t, err)
+	t.Cleanup(w.close)
+	return w
 }
 
 func newPeer(t *testing.T, a *Arch, first ...string) *Peer {
@@ -83,7 +105,7 @@ func expectQuiet(t *testing.T, out string) {
 
 // system is what an image is made of, beside base.
 var system = []string{"base-devel", "linux", "mkinitcpio", "openssh", "sudo", "cloud-init", "grub", "reflector", "git", "ca-certificates",
-	"aws-cli", "vim", "chrony", "rsync", "inetutils", "less", "e2fsprogs", "dosfstools"}
+	"aws-cli", "vim", "nano", "bash-completion", "chrony", "rsync", "inetutils", "less", "e2fsprogs", "dosfstools"}
 
 func TestPacmanInstallsSystem(t *testing.T) {
 	if testing.Short() {

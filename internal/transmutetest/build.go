@@ -29,7 +29,7 @@ type made struct {
 }
 
 // shaping are the files of code that decide what a package holds.
-var shaping = []string{"build.go", "content.go", "pkgfile.go"}
+var shaping = []string{"build.go", "content.go", "pkgfile.go", "python.go"}
 
 // epoch is the date of packages that have nothing of Debian's.
 var epoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -46,7 +46,7 @@ func overlay(name string) (fs.FS, bool) {
 }
 
 // key is the SHA-256 of everything that decides what the package file holds.
-func (m *made) key(t *table) (string, error) {
+func (m *made) key(t *table, py *python) (string, error) {
 	sum := sha256.New()
 	for _, name := range shaping {
 		text, err := source.ReadFile(name)
@@ -60,7 +60,7 @@ func (m *made) key(t *table) (string, error) {
 		return "", err
 	}
 	fmt.Fprintf(sum, "%s\n%q\n%q\n", text, m.depends, t.Drop)
-	for _, d := range m.debs {
+	for _, d := range slices.Concat(m.debs, py.debs) {
 		fmt.Fprintln(sum, d.SHA256)
 	}
 	if dir, ok := overlay(m.Name); ok {
@@ -81,17 +81,18 @@ func (m *made) key(t *table) (string, error) {
 
 // build makes the package file in the cache, if it is not there. Its name in the cache is the SHA-256 of what it is
 // made of; beside it lies the SHA-256 of the file itself.
-func (m *made) build(ctx context.Context, t *table, cache string) error {
+func (m *made) build(ctx context.Context, t *table, py *python, cache string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	key, err := m.key(t)
+	key, err := m.key(t, py)
 	if err != nil {
 		return err
 	}
 	m.path = filepath.Join(cache, key[:2], key)
 	if sound(m.path) {
-		return nil
+		now := time.Now()
+		return errors.Join(os.Chtimes(m.path, now, now), os.Chtimes(m.path+".sha256", now, now))
 	}
 	if err := os.MkdirAll(filepath.Dir(m.path), 0o755); err != nil {
 		return err
@@ -103,7 +104,7 @@ func (m *made) build(ctx context.Context, t *table, cache string) error {
 	defer os.Remove(tmp.Name()) // after a rename there is nothing to remove
 	defer tmp.Close()
 	sum := sha256.New()
-	if err := m.write(io.MultiWriter(tmp, sum), t); err != nil {
+	if err := m.write(ctx, io.MultiWriter(tmp, sum), t, py); err != nil {
 		return fmt.Errorf("making package %s: %w", m.Name, err)
 	}
 	if err := tmp.Close(); err != nil {
@@ -131,7 +132,7 @@ func sound(name string) bool {
 	return err == nil && fmt.Sprintf("%x", sum.Sum(nil)) == string(want)
 }
 
-func (m *made) write(w io.Writer, t *table) error {
+func (m *made) write(ctx context.Context, w io.Writer, t *table, py *python) error {
 	c := newContent(merged)
 	dropped := func(name string) bool {
 		drops := func(pattern string) bool { return matches(pattern, name) }
@@ -165,6 +166,9 @@ func (m *made) write(w io.Writer, t *table) error {
 	}
 	p, err := m.info(c)
 	if err != nil {
+		return err
+	}
+	if err := py.compile(ctx, c, p.BuildDate); err != nil {
 		return err
 	}
 	return writePackage(w, p, scriptlet, c)

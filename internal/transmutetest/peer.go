@@ -48,7 +48,8 @@ func (a *Arch) Peer(ctx context.Context, dir string, first ...string) (*Peer, er
 			return nil, fmt.Errorf("pacman-key %s: %w\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	return p, nil
+	// Keys that it lacks are not to be looked for on the network.
+	return p, os.WriteFile(filepath.Join(p.gpg(), "gpg.conf"), []byte("disable-dirmngr\nno-permission-warning\nlock-never\n"), 0o600)
 }
 
 // Config is the path of the configuration.

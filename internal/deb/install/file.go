@@ -18,7 +18,8 @@ type File struct {
 
 	control *content
 	file    *os.File
-	plain   io.ReadCloser
+	archive *archive
+	plain   io.ReadCloser // data.tar; nil until the first member is asked for
 	tar     *tar.Reader
 	members int
 }
@@ -33,12 +34,7 @@ func OpenFile(name string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading package %s: %w", name, err)
 	}
-	plain, err := compress.Reader(a.data, dataLimit(c.fields))
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("reading package %s: decompressing data.tar: %w", name, err)
-	}
-	return &File{Fields: c.fields, control: c, file: file, plain: plain, tar: tar.NewReader(plain)}, nil
+	return &File{Fields: c.fields, control: c, file: file, archive: a}, nil
 }
 
 // Lines returns the lines of a file of the control part, such as conffiles, that are neither empty nor comments.
@@ -47,6 +43,12 @@ func (f *File) Lines(name string) []string { return f.control.lines(name) }
 // Next returns the next member, and io.EOF after the last one; Read reads the content of a regular file. A name that
 // is the same file as an earlier one has that one's path in link, and nothing but its own path in the entry.
 func (f *File) Next() (e tree.Entry, link string, err error) {
+	if f.plain == nil {
+		if f.plain, err = compress.Reader(f.archive.data, dataLimit(f.Fields)); err != nil {
+			return e, "", fmt.Errorf("decompressing data.tar: %w", err)
+		}
+		f.tar = tar.NewReader(f.plain)
+	}
 	h, err := f.tar.Next()
 	if err != nil {
 		return e, "", err
@@ -63,6 +65,8 @@ func (f *File) Read(p []byte) (int, error) { return f.tar.Read(p) }
 
 // Close ends the reading.
 func (f *File) Close() error {
-	f.plain.Close()
+	if f.plain != nil {
+		f.plain.Close()
+	}
 	return f.file.Close()
 }
