@@ -15,6 +15,7 @@ import (
 	"ingot/internal/disk/ext4"
 	"ingot/internal/distro"
 	"ingot/internal/fault"
+	"ingot/internal/hold"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
@@ -37,7 +38,7 @@ func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o Loc
 	if err != nil {
 		return nil, false, err
 	}
-	release, err := hold(ctx, filepath.Join(dir, ".lock"), nil)
+	release, err := hold.File(ctx, filepath.Join(dir, ".lock"), nil)
 	if err != nil {
 		return nil, false, fmt.Errorf("using the output folder: %w", err)
 	}

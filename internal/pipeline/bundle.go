@@ -15,6 +15,7 @@ import (
 
 	"ingot/internal/bundle"
 	"ingot/internal/fault"
+	"ingot/internal/hold"
 	"ingot/internal/progress"
 	"ingot/internal/publish"
 )
@@ -47,7 +48,7 @@ func (f *Foundry) Bundle(ctx context.Context, a *Artifact, account string, key *
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("bundling: %w", err)
 	}
-	release, err := hold(ctx, filepath.Join(dir, ".lock"), nil)
+	release, err := hold.File(ctx, filepath.Join(dir, ".lock"), nil)
 	if err != nil {
 		return "", err
 	}

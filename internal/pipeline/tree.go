@@ -11,6 +11,7 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/distro"
+	"ingot/internal/hold"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
@@ -67,7 +68,7 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 	task := f.Progress.Begin("tree", 0, progress.Items)
 	defer func() { task.End(err) }()
 	home := filepath.Join(f.Cache, "trees", r.Name)
-	release, err := hold(ctx, home+".lock", task)
+	release, err := hold.File(ctx, home+".lock", task)
 	if err != nil {
 		return nil, err
 	}

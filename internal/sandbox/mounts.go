@@ -15,6 +15,7 @@ type setup struct {
 	Inode    uint64
 	Network  bool
 	Hostname string
+	ReadOnly bool
 	Binds    []Bind
 	Policy   bool // the tree has a policy-rc.d of its own, to be covered
 	Made     []made
@@ -162,7 +163,11 @@ func (s *setup) openTree() (mount, error) {
 	if st.Dev != s.Device || st.Ino != s.Inode {
 		return -1, fmt.Errorf("opening %s: another directory has taken its place", s.Root)
 	}
-	if err := tree.restrict(unix.MOUNT_ATTR_NODEV); err != nil {
+	attributes := uint64(unix.MOUNT_ATTR_NODEV)
+	if s.ReadOnly {
+		attributes |= unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID
+	}
+	if err := tree.restrict(attributes); err != nil {
 		return -1, fmt.Errorf("restricting the mount of %s: %w", s.Root, err)
 	}
 	return tree, nil

@@ -42,6 +42,9 @@ type Config struct {
 	Env      []string // added to the clean environment that commands start with, as "KEY=value"
 	Binds    []Bind
 	Hostname string // "localhost" when empty
+	// ReadOnly keeps the tree as it is, and its set-user-ID programs powerless; only Binds, /run, /tmp and /dev/shm can be
+	// written. Mount points that the tree lacks are made in it all the same.
+	ReadOnly bool
 }
 
 // setupLimit is how long building a sandbox, or starting a lane, may take; killLimit how long the kernel may
@@ -136,7 +139,8 @@ func (s *Sandbox) start(ctx context.Context, c Config) error {
 func (s *Sandbox) prepare(c Config) (*setup, error) {
 	s.scaffold.mu.Lock()
 	defer s.scaffold.mu.Unlock()
-	set := &setup{Root: s.root, Device: s.scaffold.id[0], Inode: s.scaffold.id[1], Network: c.Network, Hostname: c.Hostname}
+	set := &setup{Root: s.root, Device: s.scaffold.id[0], Inode: s.scaffold.id[1], Network: c.Network,
+		Hostname: c.Hostname, ReadOnly: c.ReadOnly}
 	if set.Hostname == "" {
 		set.Hostname = "localhost"
 	}

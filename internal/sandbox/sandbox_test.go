@@ -196,6 +196,20 @@ func TestLeavesNoTrace(t *testing.T) {
 	}
 }
 
+func TestReadOnly(t *testing.T) {
+	root, bind := newTree(t), t.TempDir()
+	mkdir(t, filepath.Join(root, "work"))
+	must(t, os.Chmod(filepath.Join(root, "usr/bin/id"), 0o4755))
+	must(t, os.Chown(bind, 1000, 1000))
+	b := open(t, sandbox.Config{Root: root, ReadOnly: true, Binds: []sandbox.Bind{{Source: bind, Target: "/work"}}})
+	b.want("touch /x 2>/dev/null || echo ro; touch /etc/x 2>/dev/null || echo ro; touch /work/x /tmp/x /run/x", "ro\nro")
+	var out bytes.Buffer
+	must(t, b.Run(t.Context(), sandbox.Command{Args: []string{"id", "-u"}, UID: 1000, GID: 1000, Stdout: &out}))
+	if out.String() != "1000\n" {
+		t.Errorf("with a set-user-ID program, user 1000 becomes %s", out.String())
+	}
+}
+
 // What a package has put where Open had made a mount point stays.
 func TestKeepsWhatPackagesBring(t *testing.T) {
 	root := newTree(t)

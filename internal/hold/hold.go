@@ -1,0 +1,48 @@
+// Package hold keeps two processes from doing the same work at once: with locks of files (flock(2)), which end with the
+// process that has them.
+package hold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"ingot/internal/progress"
+)
+
+// File takes an exclusive lock on a file, which is made if it is missing, until the returned function is called. It waits
+// for another process that has it, and says so.
+func File(ctx context.Context, path string, t *progress.Task) (release func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for first := true; ; first = false {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			now := time.Now()
+			_ = os.Chtimes(path, now, now) // so that a file which is in use is not taken for a forgotten one
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		}
+		if first {
+			t.Logf("another ingot is at it; waiting")
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

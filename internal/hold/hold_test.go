@@ -1,0 +1,39 @@
+package hold_test
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ingot/internal/hold"
+	"ingot/internal/progress"
+)
+
+func TestFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "lock")
+	release, err := hold.File(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := make(chan string, 8)
+	task := progress.New(func(e progress.Event) {
+		if e.Kind == progress.Log {
+			said <- e.Text
+		}
+	}).Begin("test", 0, progress.Items)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := hold.File(ctx, path, task); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second holder gets %v", err)
+	}
+	if len(said) != 1 {
+		t.Errorf("waiting says %d lines", len(said))
+	}
+	release()
+	if release, err = hold.File(t.Context(), path, nil); err != nil {
+		t.Fatal(err)
+	}
+	release()
+}
