@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,9 +46,6 @@ type Repository struct {
 	// SigLevel = Required, and without it Required DatabaseOptional, Arch's own setting. A signature that may be
 	// absent is not looked at: whoever changes the database can leave it out.
 	SignedDatabase bool
-	// Local, if not nil, is the repository: packages made on this machine, whose files are in the cache of the
-	// client already. Nothing is fetched or verified.
-	Local *Database
 }
 
 // Servers returns the URLs of a repository's folder on mirrors that are spelt as Server lines of
@@ -64,7 +62,6 @@ func Servers(mirrors []string, repo, arch string) []string {
 // Ask is a request to repositories that have to be fetched.
 type Ask struct {
 	Repositories []Repository // the first one that has a package of a name wins
-	// Of the Targets of an Ask, A|B stands for the package A, or, where no repository has it or it is excluded, for B.
 	Request
 	// Keyring names the package that brings the certificates of packagers, and Masters are the fingerprints of
 	// the keys whose certifications make these valid. Both may be empty where each repository has Keys.
@@ -86,36 +83,67 @@ type source struct {
 	index   lock.Index
 }
 
-// Resolve fetches the databases, chooses the packages as [Choose] does, fetches them and verifies the signature
-// of each. The lock has them in the order in which pacman installs them. Fields that depend on the recipe
-// (Recipe, Distro, Release, Asked) and Arch are the caller's to fill in.
-//
-// Errors are those of Choose, and of kind Trust for a signature, size or sum that is not as it must be, and for a
-// package that is not what the database says; Unreachable when no mirror answers.
-func Resolve(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) (*lock.Lock, *Selection, error) {
+// Databases are repositories that have been read, from which packages can be chosen more than once.
+type Databases struct {
+	ask      Ask
+	fetch    *fetch.Client
+	progress *progress.Reporter
+	sources  []*source
+
+	mu      sync.Mutex
+	signers map[string][]string // of the packages that have been verified, by REPOSITORY/NAME
+}
+
+// Read fetches the databases, and verifies them where they are signed. The request within a is not looked at.
+func Read(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) (*Databases, error) {
 	if a.Now.IsZero() {
 		a.Now = time.Now()
 	}
 	sources, err := a.read(ctx, c, r)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the package databases: %w", err)
+		return nil, fmt.Errorf("reading the package databases: %w", err)
 	}
-	l := &lock.Lock{Version: lock.Version, Format: "alpm"}
-	databases := make([]*Database, len(sources))
-	of := make(map[string]*source, len(sources))
-	for i, s := range sources {
-		databases[i], of[s.Name] = s.db, s
-		if s.Local != nil {
-			continue
+	return &Databases{ask: a, fetch: c, progress: r, sources: sources, signers: make(map[string][]string)}, nil
+}
+
+// Date is the newest date of a database: that of its signature, or else of the newest package in it.
+func (d *Databases) Date() (newest time.Time) {
+	for _, s := range d.sources {
+		if s.index.Date.After(newest) {
+			newest = s.index.Date
 		}
+	}
+	return newest
+}
+
+// Choose chooses packages as [Choose] does, but fetches and verifies none. Of the targets, A|B stands for the package A,
+// or, where no repository has it or it is excluded, for B. The local repositories stand above all others.
+func (d *Databases) Choose(ctx context.Context, rq Request, local ...*Database) (*Selection, error) {
+	databases := slices.Clone(local)
+	for _, s := range d.sources {
+		databases = append(databases, s.db)
+	}
+	rq.Targets = rq.targets(databases)
+	return Choose(ctx, databases, rq)
+}
+
+// Resolve chooses packages as [Databases.Choose] does, fetches them and verifies the signature of each. The lock has them
+// in the order in which pacman installs them. Fields that depend on the recipe (Recipe, Distro, Release, Asked) and Arch are
+// the caller's to fill in.
+//
+// The packages of local repositories were made on this machine, and are in the client's cache already: nothing of them is
+// fetched or verified.
+//
+// Errors are those of Choose, and of kind Trust for a signature, size or sum that is not as it must be, and for a
+// package that is not what the database says; Unreachable when no mirror answers.
+func (d *Databases) Resolve(ctx context.Context, rq Request, local ...*Database) (*lock.Lock, *Selection, error) {
+	l := &lock.Lock{Version: lock.Version, Format: "alpm", Date: d.Date()}
+	of := make(map[string]*source, len(d.sources))
+	for _, s := range d.sources {
+		of[s.Name] = s
 		l.Indexes = append(l.Indexes, s.index)
-		if s.index.Date.After(l.Date) {
-			l.Date = s.index.Date
-		}
 	}
-	request := a.Request
-	request.Targets = a.targets(databases)
-	sel, err := Choose(ctx, databases, request)
+	sel, err := d.Choose(ctx, rq, local...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -129,21 +157,30 @@ func Resolve(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) 
 			SHA256: strings.ToLower(ch.Package.SHA256), Explicit: ch.Explicit,
 		})
 	}
-	if a.Previous != nil {
-		if err := l.GoesForward(a.Previous, alpm.Compare); err != nil {
+	if d.ask.Previous != nil {
+		if err := l.GoesForward(d.ask.Previous, alpm.Compare); err != nil {
 			return nil, nil, err
 		}
 	}
-	return l, sel, a.verify(ctx, c, l, sel, of, r)
+	return l, sel, d.verify(ctx, l, sel, of)
+}
+
+// Resolve reads the databases and chooses from them once.
+func Resolve(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) (*lock.Lock, *Selection, error) {
+	d, err := Read(ctx, c, a, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d.Resolve(ctx, a.Request)
 }
 
 // targets settles the alternatives among the targets. Where none of them is there, the last one stays, to be reported;
 // where all are excluded, none is asked for.
-func (a *Ask) targets(databases []*Database) (all []string) {
-	for _, target := range a.Targets {
+func (rq *Request) targets(databases []*Database) (all []string) {
+	for _, target := range rq.Targets {
 		names := strings.Split(target, "|")
 		if len(names) > 1 {
-			names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(a.Exclude, name) })
+			names = slices.DeleteFunc(names, func(name string) bool { return slices.Contains(rq.Exclude, name) })
 		}
 		for i, name := range names {
 			if i == len(names)-1 || slices.ContainsFunc(databases, func(d *Database) bool { return d.Package(name) != nil }) {
@@ -174,7 +211,7 @@ func (a *Ask) read(ctx context.Context, c *fetch.Client, r *progress.Reporter) (
 	}
 	g, gctx = errgroup.WithContext(ctx)
 	for _, s := range sources {
-		if s.SignedDatabase && s.Local == nil {
+		if s.SignedDatabase {
 			g.Go(func() error { return s.verify(gctx, c, a.Now) })
 		}
 	}
@@ -182,7 +219,7 @@ func (a *Ask) read(ctx context.Context, c *fetch.Client, r *progress.Reporter) (
 		return nil, err
 	}
 	for _, s := range sources {
-		if date := s.index.Date; s.Local == nil && date.After(a.Now.Add(maxFuture)) {
+		if date := s.index.Date; date.After(a.Now.Add(maxFuture)) {
 			return nil, fault.New(fault.Trust, fmt.Errorf("repository %s: %s is dated in the future, %s", s.Name, s.index.Path, date.Format(time.RFC3339)),
 				"check this machine's clock, or use another mirror")
 		}
@@ -192,9 +229,6 @@ func (a *Ask) read(ctx context.Context, c *fetch.Client, r *progress.Reporter) (
 
 // read fetches and reads one database. Nothing vouches for it yet.
 func (s *source) read(ctx context.Context, c *fetch.Client, t *progress.Task) (err error) {
-	if s.db = s.Local; s.Local != nil {
-		return nil
-	}
 	path := s.Name + ".db"
 	var mirror string
 	if s.raw, mirror, err = c.Bytes(ctx, s.Mirrors, path, maxFetched); err != nil {

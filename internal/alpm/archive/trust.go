@@ -29,7 +29,7 @@ const (
 func (a *Ask) trust(ctx context.Context, c *fetch.Client, sources []*source, t *progress.Task) error {
 	var web *fetch.Web
 	for _, s := range sources {
-		if s.Keys != nil || s.Local != nil {
+		if s.Keys != nil {
 			s.trust = s.Keys
 			continue
 		}
@@ -117,22 +117,40 @@ func readKeyring(file string) (keys [][]byte, revoked []string, err error) {
 }
 
 // verify fetches the chosen packages and checks the signature of each. The lock gets the signers.
-func (a *Ask) verify(ctx context.Context, c *fetch.Client, l *lock.Lock, sel *Selection, of map[string]*source, r *progress.Reporter) error {
+func (d *Databases) verify(ctx context.Context, l *lock.Lock, sel *Selection, of map[string]*source) error {
 	var files []fetch.File
 	var which []int
 	for i, p := range l.Packages {
-		if s := of[p.Repository]; s.Local == nil {
+		if s := of[p.Repository]; s != nil {
 			files = append(files, fetch.File{Path: p.Path, Size: p.Size, SHA256: p.SHA256, Name: p.Name, Mirrors: s.mirrors})
 			which = append(which, i)
 		}
 	}
-	return c.Verified(ctx, files, r, func(ctx context.Context, n int, path string) (err error) {
+	return d.fetch.Verified(ctx, files, d.progress, func(ctx context.Context, n int, path string) (err error) {
 		p, chosen := &l.Packages[which[n]], sel.Choices[which[n]].Package
-		if p.Signers, err = a.verifyPackage(ctx, c, of[p.Repository], chosen, path); err != nil {
+		if p.Signers, err = d.signersOf(ctx, of[p.Repository], chosen, path); err != nil {
 			return fmt.Errorf("package %s of repository %s: %w", chosen, p.Repository, err)
 		}
 		return nil
 	})
+}
+
+// signersOf verifies a package, unless that has been done.
+func (d *Databases) signersOf(ctx context.Context, s *source, p *alpm.Package, file string) ([]string, error) {
+	key := s.Name + "/" + p.Name
+	d.mu.Lock()
+	signers, known := d.signers[key]
+	d.mu.Unlock()
+	if known {
+		return signers, nil
+	}
+	signers, err := d.ask.verifyPackage(ctx, d.fetch, s, p, file)
+	if err == nil {
+		d.mu.Lock()
+		d.signers[key] = signers
+		d.mu.Unlock()
+	}
+	return signers, err
 }
 
 // verifyPackage checks that a package file is signed, and that it is the package which the database describes.
