@@ -25,10 +25,11 @@ const guestChecks = `
     - '! sudo pacman --config /etc/pacman-guest.conf --noconfirm -S marginal'
     - 'sudo pacman --noconfirm -Rs world && ! pacman -Q world && ! command -v world'
     - 'sudo pacman -Dk && sudo pacman -Qkk hello'
+    - 'pacman -Qi growpart | grep -q "Packager.*ingot" && sudo pacman -Qkk growpart netplan && ! pacman -Q cloud-guest-utils'
 `
 
 // archRecipe is a recipe like the shipped ones, for the transmuted repositories.
-func archRecipe(a *transmutetest.Arch, name, guest string) string {
+func archRecipe(a *transmutetest.Arch, name, guest, aur string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `name: %s
 description: Transmuted Arch Linux
@@ -51,7 +52,8 @@ repositories:
       - {fingerprint: %s, file: %s/ec2.gpg}
 `, a.Mirrors()[0], a.Keys.EC2.Fingerprint, a.KeyDir)
 	}
-	b.WriteString("packages:\n  include: [hello]\ndisk:\n  volume-size: 8\npublish:\n  name: " +
+	b.WriteString(aur)
+	b.WriteString("packages:\n  include: [hello]\n  exclude: [cloud-guest-utils]\ndisk:\n  volume-size: 8\npublish:\n  name: " +
 		strings.TrimPrefix(name, "arch-") + "-hvm-{day}.{arch}-ebs\n  regions: [us-east-1]\n")
 	b.WriteString(`files:
   - {path: /srv/extra, directory: true}
@@ -146,19 +148,19 @@ func TestArch(t *testing.T) {
 	if os.Getenv("INGOT_E2E") != "" {
 		flavours = append(flavours, "arch-ec2")
 	}
-	guest := ""
+	guest, aur := "", pkgbuilds(t, a)
 	for _, name := range flavours {
 		t.Run(name, func(t *testing.T) {
 			recipe := filepath.Join(t.TempDir(), name+".yaml")
 			write := func(to string) {
 				t.Helper()
-				if err := os.WriteFile(to, []byte(archRecipe(a, name, guest)), 0o644); err != nil {
+				if err := os.WriteFile(to, []byte(archRecipe(a, name, guest, aur)), 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}
 			write(recipe)
 			w := newWorld(t, recipe, nil, nil, "TZ=Pacific/Kiritimati")
-			w.must(t, 5*time.Minute, "lock", w.recipe)
+			w.must(t, 15*time.Minute, "lock", w.recipe)
 			if guest == "" { // the image is older than what its guest will find
 				guest = guestRepository(t, a)
 			}

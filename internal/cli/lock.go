@@ -19,13 +19,15 @@ func (a *app) lockVerb() *cobra.Command {
 beside the recipe, by path, size and SHA-256. A build fetches nothing else.
 
 A lock that answers its recipe stays as it is. --upgrade chooses anew; --upgrade=PACKAGE,… lets only these
-packages change, as far as the repositories still have the others.`,
+packages change, as far as the repositories still have the others.
+
+The packages under aur: in a recipe are built when the lock is written.`,
 		Args: args(1, 1, "one recipe"),
 	}
 	set := recipeFlags(cmd)
 	upgrade := cmd.Flags().String("upgrade", "", "choose the newest of everything, or of these `PACKAGES`")
 	cmd.Flags().Lookup("upgrade").NoOptDefVal = "*"
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	run := func(cmd *cobra.Command, args []string) error {
 		f, err := a.foundry()
 		if err != nil {
 			return err
@@ -45,6 +47,20 @@ packages change, as far as the repositories still have the others.`,
 			}
 			return a.sayLock(r, before, l, changed)
 		})
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		builds := false
+		err := each(args[0], set, func(r *recipe.Recipe) error {
+			builds = builds || r.AUR != nil
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if builds { // packages have to be installed and built
+			return asRoot(run)(cmd, args)
+		}
+		return run(cmd, args)
 	}
 	cmd.AddCommand(a.lockDiffVerb())
 	return cmd

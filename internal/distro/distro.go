@@ -45,6 +45,15 @@ type Request struct {
 	Previous *lock.Lock
 	Upgrade  []string
 	Progress *progress.Reporter
+
+	Cache   string // ingot's cache folder, for packages that have to be built
+	Version string // digest of this program
+}
+
+// Maker is a distribution whose locks may have packages that no mirror has, in the repository [lock.Built].
+type Maker interface {
+	// Make builds those of the lock that are not in the cache of downloads, just as they were built when it was written.
+	Make(ctx context.Context, rq Request, l *lock.Lock) error
 }
 
 // Build is one tree in the making.

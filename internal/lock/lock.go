@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,52 @@ type Lock struct {
 	Date     time.Time `json:"date"`
 	Indexes  []Index   `json:"indexes"`
 	Packages []Package `json:"packages"` // in the order of installation
+	// Builds are how the packages of the repository [Built] were made, each after those that it needs. Whoever has not
+	// got them makes them again, and gets the same bytes.
+	Builds []Build `json:"builds,omitempty"`
+	// Tools are the packages that Builds took beside Packages.
+	Tools []Package `json:"tools,omitempty"`
+}
+
+// Built is the repository of packages that were made on this machine and that no mirror has.
+const Built = "aur"
+
+// Build is how packages were made from a PKGBUILD.
+type Build struct {
+	Name    string   `json:"name"`              // the recipe's
+	URL     string   `json:"url,omitempty"`     // of the git repository, as the recipe has it
+	Commit  string   `json:"commit,omitempty"`  // of the repository
+	Content string   `json:"content"`           // digest of the PKGBUILD's folder
+	Sources []Source `json:"sources,omitempty"` // what the PKGBUILD asks for beside that
+	// Date is the SOURCE_DATE_EPOCH of the build, in UTC, whole seconds: the commit's, or the lock's if that is older
+	// or there is no commit.
+	Date time.Time `json:"date"`
+	// Tree names the packages of the tree that it was built in, REPOSITORY/NAME, in the order of installation; Packages or
+	// Tools has each.
+	Tree       []string `json:"tree"`
+	TreeDigest string   `json:"treeDigest"` // of these, versions and hashes included
+	Packages   []string `json:"packages"`   // what it made; Packages or Tools has what was used of it
+}
+
+// Source is a file or a git repository that was taken for a build.
+type Source struct {
+	Name   string `json:"name"` // the PKGBUILD's
+	URL    string `json:"url"`
+	SHA256 string `json:"sha256,omitempty"` // of a file, in hexadecimal
+	Size   int64  `json:"size,omitempty"`   // of a file, in bytes
+	Commit string `json:"commit,omitempty"` // of a git repository
+}
+
+// Find returns the package REPOSITORY/NAME among Packages and Tools, or nil.
+func (l *Lock) Find(id string) *Package {
+	for _, list := range [][]Package{l.Packages, l.Tools} {
+		for i := range list {
+			if list[i].ID() == id {
+				return &list[i]
+			}
+		}
+	}
+	return nil
 }
 
 // Index is a signed file that vouches for package files: an InRelease, a repomd.xml, a pacman database.
@@ -82,6 +129,9 @@ func (p Package) Matches(file, name, version, arch string) error {
 	return nil
 }
 
+// ID is REPOSITORY/NAME.
+func (p Package) ID() string { return p.Repository + "/" + p.Name }
+
 // Read reads and checks a lock file.
 func Read(path string) (*Lock, error) {
 	f, err := os.Open(path)
@@ -115,10 +165,14 @@ func Parse(data []byte) (*Lock, error) {
 	if l.Version != Version {
 		return nil, fmt.Errorf("format version %d, this program reads %d", l.Version, Version)
 	}
-	seen := make(map[string]bool, len(l.Packages))
-	for _, p := range l.Packages {
+	seen, ids := make(map[string]bool, len(l.Packages)), make(map[string]bool, len(l.Packages))
+	for i, p := range slices.Concat(l.Packages, l.Tools) {
 		sum, err := hex.DecodeString(p.SHA256)
-		switch id := p.Name + ":" + p.Arch; {
+		id := p.Name + ":" + p.Arch
+		if i >= len(l.Packages) { // a tool may be another version of one of Packages
+			id = p.ID()
+		}
+		switch {
 		case p.Name == "" || p.Path == "" || p.Version == "":
 			return nil, fmt.Errorf("a package lacks its name, version or path (%q %q)", p.Name, p.Path)
 		case err != nil || len(sum) != sha256.Size:
@@ -128,7 +182,14 @@ func Parse(data []byte) (*Lock, error) {
 		case seen[id]:
 			return nil, fmt.Errorf("package %s is named twice", id)
 		default:
-			seen[id] = true
+			seen[id], seen[p.ID()], ids[p.ID()] = true, true, true
+		}
+	}
+	for _, b := range l.Builds {
+		for _, name := range b.Tree {
+			if !ids[name] {
+				return nil, fmt.Errorf("%s was built with package %s, which is not there", b.Name, name)
+			}
 		}
 	}
 	return &l, nil
@@ -154,11 +215,13 @@ func (l *Lock) Follows(old *Lock) error {
 
 // GoesForward says whether the lock can be the next one after old where indexes are not signed, so that a mirror could offer
 // old versions, with their good signatures, for ever: no package is older, by compare, than old's of the same name and
-// repository. The error is of kind Trust.
+// repository, but for those that were built here. The error is of kind Trust.
 func (l *Lock) GoesForward(old *Lock, compare func(a, b string) int) error {
 	then := make(map[string]Package, len(old.Packages))
-	for _, p := range old.Packages {
-		then[p.Name] = p
+	for _, p := range slices.Concat(old.Packages, old.Tools) {
+		if p.Repository != Built {
+			then[p.Name] = p
+		}
 	}
 	var older []string
 	for _, p := range l.Packages {

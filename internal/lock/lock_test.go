@@ -43,6 +43,23 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+func TestBuilds(t *testing.T) {
+	l := sample()
+	// One of the tools is called as a package, but is of another repository.
+	l.Tools = []Package{{Name: "a", Version: "2", Arch: "all", Repository: Built, Path: "a", Size: 1, SHA256: strings.Repeat("3", 64)}, {Name: "c", Version: "1", Arch: "any", Repository: Built, Path: "c", Size: 1, SHA256: strings.Repeat("3", 64)}}
+	l.Builds = []Build{{Name: "x", Tree: []string{"main/a", "aur/a", "aur/c"}, Packages: []string{"b"}, Date: l.Date}}
+	got, err := Parse(l.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(l, got); d != "" {
+		t.Error(d)
+	}
+	if got.Find("aur/c") != &got.Tools[1] || got.Find("main/a") != &got.Packages[0] || got.Find("main/c") != nil {
+		t.Error("Find finds the wrong package")
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Lock){
 		"another version":   func(l *Lock) { l.Version = 2 },
@@ -51,6 +68,8 @@ func TestParseRefuses(t *testing.T) {
 		"negative size":     func(l *Lock) { l.Packages[0].Size = -1 },
 		"no path":           func(l *Lock) { l.Packages[1].Path = "" },
 		"a package twice":   func(l *Lock) { l.Packages[1] = l.Packages[0] },
+		"a tool twice":      func(l *Lock) { l.Tools = l.Packages[:1] },
+		"an unknown tool":   func(l *Lock) { l.Builds = []Build{{Name: "x", Tree: []string{"main/a", "main/c"}}} },
 		"a nameless record": func(l *Lock) { l.Packages[1].Name = "" },
 	} {
 		l := sample()

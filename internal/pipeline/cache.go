@@ -27,7 +27,7 @@ func (f *Foundry) Usage(ctx context.Context) ([]Room, error) {
 		return nil, err
 	}
 	rooms := []Room{{"downloads", filepath.Join(f.Cache, "downloads"), files, bytes}}
-	for _, name := range []string{"expanded", "trees"} {
+	for _, name := range []string{"expanded", "trees", "aur"} {
 		r := Room{Name: name, Path: filepath.Join(f.Cache, name)}
 		err := filepath.WalkDir(r.Path, func(_ string, e fs.DirEntry, err error) error {
 			if err != nil {
@@ -64,7 +64,7 @@ func (f *Foundry) Prune(ctx context.Context, unused time.Duration) (freed int64,
 		return freed, err
 	}
 	limit := f.Now().Add(-unused)
-	for _, name := range []string{"expanded", "trees"} {
+	for _, name := range []string{"expanded", "trees", "aur"} {
 		entries, err := os.ReadDir(filepath.Join(f.Cache, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return freed, err

@@ -40,7 +40,10 @@ func (f *Foundry) Resolve(ctx context.Context, r *recipe.Recipe, o LockOptions) 
 			return old, false, nil
 		}
 	}
-	rq := distro.Request{Recipe: r, Fetch: f.Fetch, Now: f.Now(), Progress: f.Progress}
+	rq, err := f.request(r)
+	if err != nil {
+		return nil, false, err
+	}
 	if old != nil && (!o.Upgrade || len(o.Packages) > 0) {
 		for _, name := range o.Packages {
 			if !slices.ContainsFunc(old.Packages, func(p lock.Package) bool { return p.Name == name }) {
@@ -63,12 +66,33 @@ func (f *Foundry) Resolve(ctx context.Context, r *recipe.Recipe, o LockOptions) 
 	return l, true, l.Write(path)
 }
 
+func (f *Foundry) request(r *recipe.Recipe) (distro.Request, error) {
+	version, err := Builder()
+	return distro.Request{Recipe: r, Fetch: f.Fetch, Now: f.Now(), Progress: f.Progress, Cache: f.Cache, Version: version}, err
+}
+
+// make has those packages of a lock built that no mirror has.
+func (f *Foundry) make(ctx context.Context, r *recipe.Recipe, d distro.Distribution, l *lock.Lock) error {
+	maker, ok := d.(distro.Maker)
+	if !ok || len(l.Builds) == 0 {
+		return nil
+	}
+	rq, err := f.request(r)
+	if err != nil {
+		return err
+	}
+	return maker.Make(ctx, rq, l)
+}
+
 // Packages fetches and verifies every package file of a lock and returns their paths by name:arch.
 func (f *Foundry) packages(ctx context.Context, r *recipe.Recipe, d distro.Distribution, l *lock.Lock) (map[string]string, error) {
+	if err := f.make(ctx, r, d, l); err != nil {
+		return nil, fmt.Errorf("making the packages of %s: %w", r.Name, err)
+	}
 	mirrors := d.Mirrors(r)
 	files := make([]fetch.File, len(l.Packages))
 	for i, p := range l.Packages {
-		if len(mirrors[p.Repository]) == 0 {
+		if len(mirrors[p.Repository]) == 0 && p.Repository != lock.Built {
 			return nil, fault.New(fault.Input, fmt.Errorf("the lock of %s takes %s from repository %q, which the recipe does not have", r.Name, p.Name, p.Repository),
 				"write it anew with `ingot lock --upgrade`")
 		}

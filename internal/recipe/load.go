@@ -173,7 +173,7 @@ func check(r *Recipe, n *node) error {
 		}
 		names[repo.Name] = true
 	}
-	return nil
+	return r.checkAUR(fail)
 }
 
 // Asked returns the digest of the parts of the recipe that resolution depends on.
@@ -185,8 +185,10 @@ func (r *Recipe) Asked() string {
 		Repositories          []Repository
 		Packages              Packages
 		Kernel                string
-		Trust                 Trust `json:",omitzero"`
-	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages, r.Kernel.Package, r.Trust})
+		Trust                 Trust             `json:",omitzero"`
+		AUR                   []AURPackage      `json:",omitempty"`
+		Contents              map[string]string `json:",omitempty"`
+	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages, r.Kernel.Package, r.Trust, r.AUR, r.contents()})
 }
 
 // Digest returns the digest of the whole recipe, the content of the files it names included.
@@ -211,9 +213,10 @@ func (r *Recipe) Digest() (string, error) {
 		sources[name] = hex.EncodeToString(sum[:])
 	}
 	return digest(struct {
-		Recipe  *Recipe
-		Sources map[string]string
-	}{r, sources}), nil
+		Recipe   *Recipe
+		Sources  map[string]string
+		Contents map[string]string
+	}{r, sources, r.contents()}), nil
 }
 
 // Resolve returns the path of a file that the recipe names.

@@ -15,11 +15,48 @@ func write(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return filepath.Join(dir, "r.yaml")
+}
+
+const commit = "0123456789abcdef0123456789abcdef01234567"
+
+// A change in a PKGBUILD's folder is a change of what the recipe asks for.
+func TestAURContent(t *testing.T) {
+	path := write(t, map[string]string{"pkg/PKGBUILD": "pkgname=a\n", "r.yaml": `name: x
+distro: arch
+aur:
+  - {name: a, directory: pkg, sources: {a.tar.gz: ` + commit + commit[:24] + `}, dependency: true}
+  - {name: b, url: ../b.git, commit: ` + commit + `, timeout: 2h}
+`})
+	load := func() (*Recipe, string) {
+		all, err := Load(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := all[0].Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0], whole
+	}
+	r, whole := load()
+	if a, b := r.AUR[0], r.AUR[1]; !a.Dependency || a.Limit().String() != "1h0m0s" || b.Limit().String() != "2h0m0s" || b.Commit != commit {
+		t.Errorf("got %+v", r.AUR)
+	}
+	if err := os.WriteFile(filepath.Join(r.Dir, "pkg", "fix.patch"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if changed, other := load(); changed.Asked() == r.Asked() || other == whole {
+		t.Error("another folder, the same digest")
+	}
 }
 
 func TestLoadMatrixIncludesVariables(t *testing.T) {
@@ -98,10 +135,22 @@ func TestLoadErrors(t *testing.T) {
 		{"instance store on UEFI", head + "disk: {firmware: uefi}\npublish: {kinds: [ebs, instance-store]}\n", "r.yaml:4:24: publish.kinds[1]: the machines that start from instance store"},
 		{"instance store on arm64", head + "arch: arm64\npublish: {kinds: [instance-store]}\n", "are x86_64"},
 		{"instance store of 11 GiB", head + "disk: {size: 11GiB}\npublish: {kinds: [instance-store]}\n", "r.yaml:3:14: disk.size: 11GiB is more than the 10 GiB"},
+		{"aur without commit", head + "aur:\n  - {name: a, url: https://host/a.git}\n", "r.yaml:4:5: aur[0]: url and commit belong together"},
+		{"aur from nowhere", head + "aur:\n  - {name: a}\n", "r.yaml:4:5: aur[0]: exactly one of url and directory"},
+		{"aur commit", head + "aur:\n  - {name: a, url: x, commit: main}\n", "r.yaml:4:31: aur[0].commit: "},
+		{"aur twice", head + "aur:\n  - {name: a, directory: pkg}\n  - {name: a, directory: pkg}\n", `r.yaml:5:12: aur[1].name: "a" stands twice`},
+		{"aur password", head + "aur:\n  - {name: a, url: \"https://me:pw@host/a\", commit: " + commit + "}\n", "aur[0].url: a recipe holds no user names"},
+		{"aur transport", head + "aur:\n  - {name: a, url: \"ext::sh -c id\", commit: " + commit + "}\n", "aur[0].url: "},
+		{"aur ssh", head + "aur:\n  - {name: a, url: \"git@host:a\", commit: " + commit + "}\n", "aur[0].url: \"git@host:a\" is no URL"},
+		{"aur option", head + "aur:\n  - {name: a, url: --upload-pack=x, commit: " + commit + "}\n", "aur[0].url: "},
+		{"aur no folder", head + "aur:\n  - {name: a, directory: none}\n", "r.yaml:4:26: aur[0].directory: "},
+		{"aur no PKGBUILD", head + "aur:\n  - {name: a, directory: .}\n", "has no PKGBUILD"},
+		{"aur sum", head + "aur:\n  - {name: a, directory: pkg, sources: {x: SKIP}}\n", `r.yaml:4:44: aur[0].sources.x: "SKIP" is neither`},
+		{"aur time", head + "aur:\n  - {name: a, directory: pkg, timeout: long}\n", `aur[0].timeout: "long" is no time span`},
 		{"bus", head + "test: {bus: [floppy]}\n", `test.bus[0]: "floppy" is none of`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := Load(write(t, map[string]string{"r.yaml": c.text}), nil)
+			_, err := Load(write(t, map[string]string{"r.yaml": c.text, "pkg/PKGBUILD": ""}), nil)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("got %v\nwant %s", err, c.want)
 			}

@@ -19,6 +19,7 @@ type Recipe struct {
 	Trust        Trust          `yaml:"trust,omitempty" json:"trust,omitzero"`
 	Repositories []Repository   `yaml:"repositories,omitempty" json:"repositories,omitempty" jsonschema:"description=Further repositories\\, beside the distribution's own"`
 	Packages     Packages       `yaml:"packages,omitempty" json:"packages,omitzero"`
+	AUR          []AURPackage   `yaml:"aur,omitempty" json:"aur,omitempty" jsonschema:"description=Arch: packages to build from PKGBUILDs\\, in a sandbox; they stand above all repositories"`
 	Users        []User         `yaml:"users,omitempty" json:"users,omitempty"`
 	Files        []File         `yaml:"files,omitempty" json:"files,omitempty"`
 	Scripts      []Script       `yaml:"scripts,omitempty" json:"scripts,omitempty" jsonschema:"description=Run in the sandbox\\, in order\\, when all packages are installed"`

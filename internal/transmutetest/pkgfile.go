@@ -6,8 +6,10 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -248,4 +250,33 @@ func sumsOf(r io.Reader) (s sums, err error) {
 	s.size, err = io.Copy(io.MultiWriter(m, h), r)
 	s.md5, s.sha256 = hex.EncodeToString(m.Sum(nil)), hex.EncodeToString(h.Sum(nil))
 	return s, err
+}
+
+// Contents returns the files of a package, by name.
+func Contents(file string) (map[string]string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := alpm.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	all := make(map[string]string)
+	for {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		all[h.Name] = string(text)
+	}
 }

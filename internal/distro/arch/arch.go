@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"ingot/internal/alpm/archive"
+	"ingot/internal/alpm/aur"
 	"ingot/internal/distro"
 	"ingot/internal/fault"
 	"ingot/internal/lock"
@@ -89,6 +90,9 @@ func (a *Arch) Defaults(r *recipe.Recipe) error {
 		if repo.Suite != "" || repo.Components != nil {
 			return refuse("repositories: " + repo.Name + ": suite and components are for Debian")
 		}
+		if repo.Name == lock.Built && r.AUR != nil {
+			return refuse("repositories: " + repo.Name + " is what the packages under aur make up; use another name")
+		}
 		if slices.Contains(p.Repositories, repo.Name) {
 			return refuse("repositories: " + repo.Name + " is one of the distribution's own; give its servers under mirrors")
 		}
@@ -156,13 +160,49 @@ func (a *Arch) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, erro
 	if ask.Repositories, err = repositories(r, p); err != nil {
 		return nil, err
 	}
-	l, _, err := archive.Resolve(ctx, rq.Fetch, ask, rq.Progress)
+	l, err := resolve(ctx, rq, ask)
 	if err != nil {
 		return nil, err
 	}
 	l.Recipe, l.Distro, l.Arch = r.Name, r.Distro, r.Arch
 	l.Asked = a.Asked(r)
 	return l, nil
+}
+
+// resolve asks the repositories, and above them what is built from the recipe's PKGBUILDs.
+func resolve(ctx context.Context, rq distro.Request, ask archive.Ask) (*lock.Lock, error) {
+	databases, err := archive.Read(ctx, rq.Fetch, ask, rq.Progress)
+	if err != nil {
+		return nil, err
+	}
+	if rq.Recipe.AUR == nil {
+		l, _, err := databases.Resolve(ctx, ask.Request)
+		return l, err
+	}
+	made, err := builder(rq, ask.Arch).Make(ctx, databases)
+	if err != nil {
+		return nil, err
+	}
+	ask.Targets = append(ask.Targets, made.Targets()...)
+	l, _, err := databases.Resolve(ctx, ask.Request, made.Database)
+	if err != nil {
+		return nil, err
+	}
+	made.Enter(l)
+	return l, nil
+}
+
+func builder(rq distro.Request, arch string) *aur.Builder {
+	return &aur.Builder{Recipe: rq.Recipe, Arch: arch, Cache: rq.Cache, Fetch: rq.Fetch, Version: rq.Version, Progress: rq.Progress}
+}
+
+// Make implements distro.Maker.
+func (a *Arch) Make(ctx context.Context, rq distro.Request, l *lock.Lock) error {
+	p, err := a.platform(rq.Recipe)
+	if err != nil {
+		return err
+	}
+	return builder(rq, p.Name).Remake(ctx, l, a.Mirrors(rq.Recipe))
 }
 
 // repositories returns those of the distribution and of the recipe, in pacman's order.

@@ -84,6 +84,9 @@ func (d *Debian) Defaults(r *recipe.Recipe) error {
 	if _, _, err := d.release(r); err != nil {
 		return err
 	}
+	if r.AUR != nil {
+		return fault.Newf(fault.Input, "%s: aur: Debian has no PKGBUILDs", r.Path)
+	}
 	if r.Disk.Table == "" {
 		r.Disk.Table = recipe.TableGPT
 	}
