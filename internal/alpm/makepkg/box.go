@@ -165,7 +165,7 @@ func measure(ctx context.Context, dir string, space, inodes int64) error {
 			return fs.SkipAll
 		}
 		if err != nil {
-			return nil // it is gone again, or closed to us
+			return nil //nolint:nilerr // it is gone again, or closed to us
 		}
 		if info, err := e.Info(); err == nil {
 			if st, ok := info.Sys().(*syscall.Stat_t); ok {
