@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"ingot/internal/disk"
+	"ingot/internal/disk/ext4"
 	"ingot/internal/fetch"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
@@ -31,8 +32,8 @@ type Distribution interface {
 	Install(ctx context.Context, b Build) error
 	// Boot returns what the firmware starts, made from the tree's own boot loader.
 	Boot(ctx context.Context, b Build) (*Boot, error)
-	// User is the login that a boot test and the catalogue name, unless the recipe sets another.
-	User(r *recipe.Recipe) string
+	// Login is how a boot test, and whoever reads the catalogue, gets in.
+	Login(r *recipe.Recipe) Login
 }
 
 // Request is a question to the repositories.
@@ -67,9 +68,19 @@ type Build struct {
 	Task     *progress.Task
 }
 
-// Boot is what stands outside the root filesystem.
+// Login is how a user gets into a fresh instance.
+type Login struct {
+	User   string
+	OldSSH bool // the server is from before 2014, and knows only what is given up today
+}
+
+// Boot is what stands outside the root filesystem, and what the filesystem has to be like for it.
 type Boot struct {
-	BootImage []byte // GRUB's boot.img for BIOS; nil without BIOS support
-	CoreImage []byte // GRUB's core.img for BIOS
+	BootImage []byte         // GRUB's boot.img for BIOS; nil without BIOS support
+	CoreImage []byte         // GRUB's core.img for BIOS
+	Legacy    *disk.BootSpec // GRUB legacy in place of the two
 	ESP       []disk.ESPFile
+
+	Label   string // of the root filesystem; "root" if empty
+	Profile ext4.Profile
 }

@@ -34,7 +34,7 @@ func CheckDrivers(root, version, initramfs string, drivers []string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		builtin, err = r.ReadFile("usr/lib/modules/" + version + "/modules.builtin")
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // Linux has the list since 2.6.33
 		return fmt.Errorf("reading the list of built-in drivers: %w", err)
 	}
 	for line := range strings.Lines(string(builtin)) {
@@ -125,6 +125,9 @@ func Kernels(root string) ([]string, error) {
 	}
 	defer r.Close()
 	entries, err := fs.ReadDir(r.FS(), "usr/lib/modules")
+	if errors.Is(err, fs.ErrNotExist) { // /lib and /usr/lib are two folders
+		entries, err = fs.ReadDir(r.FS(), "lib/modules")
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		entries, err = fs.ReadDir(r.FS(), "lib/modules")
 	}

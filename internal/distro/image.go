@@ -2,6 +2,7 @@ package distro
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"os"
@@ -25,9 +26,20 @@ type Image struct {
 	// Rebuild are folders: a recipe's file below one of them means that the initramfs is built again at the end.
 	Rebuild   []string      `yaml:"rebuild"`
 	Initramfs []string      `yaml:"initramfs"` // the command that builds it again
-	GRUB      []string      `yaml:"grub"`      // platforms whose modules GRUB reads from /boot/grub
+	GRUB      []string      `yaml:"grub"`      // platforms whose modules GRUB reads from /boot/grub; none for another boot loader
 	Files     []recipe.File `yaml:"files"`     // with ${values}; see Write
 	Clean     []string      `yaml:"clean"`     // see Clean
+}
+
+// ReadFacts reads facts.yaml, which a distribution's package carries. It panics if that is not as it should be: it is part of the program.
+func ReadFacts(distribution string, files embed.FS, facts any) {
+	text, err := files.ReadFile("facts.yaml")
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(text, facts, yaml.Strict())
+	}
+	if err != nil {
+		panic(distribution + ": facts.yaml: " + err.Error())
+	}
 }
 
 // Write writes the facts' files into the tree. In their paths and contents, ${root} stands for the UUID of the root filesystem, ${esp}
@@ -57,11 +69,14 @@ func (i *Image) Write(b Build, more ...string) error {
 func (i *Image) Customise(ctx context.Context, b Build, initramfs func(version string) (string, error)) (err error) {
 	task := b.Task.Begin("customise", 0, progress.Items)
 	defer func() { task.End(err) }()
-	binds, remove, err := bindStubs(b)
-	if err != nil {
-		return err
+	var binds []sandbox.Bind
+	if len(i.GRUB) > 0 {
+		var remove func()
+		if binds, remove, err = bindStubs(b); err != nil {
+			return err
+		}
+		defer remove()
 	}
-	defer remove()
 	sb, err := sandbox.Open(ctx, sandbox.Config{Root: b.Root, Env: Environment(b), Binds: binds})
 	if err != nil {
 		return err
@@ -94,8 +109,10 @@ func (i *Image) Customise(ctx context.Context, b Build, initramfs func(version s
 	if err := i.checkDrivers(b.Root, initramfs); err != nil {
 		return err
 	}
-	if err := grub(ctx, sb, b, i.GRUB, task); err != nil {
-		return err
+	if len(i.GRUB) > 0 {
+		if err := grub(ctx, sb, b, i.GRUB, task); err != nil {
+			return err
+		}
 	}
 	if err := sb.Close(); err != nil { // nothing runs in the tree any more
 		return err

@@ -2,7 +2,6 @@ package distro
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -14,7 +13,9 @@ import (
 // Carried are keys that ingot brings along for a distribution, in a folder keys.
 type Carried struct {
 	Keys  []recipe.Key
-	Files fs.ReadFileFS
+	Files interface {
+		ReadFile(name string) ([]byte, error)
+	}
 }
 
 // Keyring reads the keys that a recipe names, from its own files or from those that are carried, and returns them

@@ -42,9 +42,10 @@ type Manifest struct {
 	Arch        string          `json:"arch"` // as EC2 spells it
 	Date        time.Time       `json:"date"` // the lock's
 	Firmware    recipe.Firmware `json:"firmware"`
-	User        string          `json:"user"`        // the login
-	VolumeSize  int             `json:"volume_size"` // GiB at launch
-	Recipe      string          `json:"recipe"`      // digest, as are the next ones: SHA-256 in hexadecimal
+	User        string          `json:"user"`              // the login
+	OldSSH      bool            `json:"old_ssh,omitempty"` // its SSH server knows only what is given up today
+	VolumeSize  int             `json:"volume_size"`       // GiB at launch
+	Recipe      string          `json:"recipe"`            // digest, as are the next ones: SHA-256 in hexadecimal
 	Lock        string          `json:"lock"`
 	Builder     string          `json:"builder"`
 	Disk        string          `json:"disk"` // of the raw image

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"github.com/google/renameio/v2"
 
 	"ingot/internal/disk"
-	"ingot/internal/disk/ext4"
 	"ingot/internal/distro"
 	"ingot/internal/fault"
 	"ingot/internal/hold"
@@ -60,7 +60,8 @@ func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o Loc
 		return nil, false, err
 	}
 	a = &Artifact{Dir: dir, Manifest: manifest(r, l, m)}
-	a.Manifest.User = d.User(r)
+	login := d.Login(r)
+	a.Manifest.User, a.Manifest.OldSSH = login.User, login.OldSSH
 	if a.Manifest.Builder, err = Builder(); err != nil {
 		return nil, false, err
 	}
@@ -123,8 +124,8 @@ func (f *Foundry) assemble(ctx context.Context, d distro.Distribution, t *Tree, 
 	}
 	m, err = disk.Assemble(ctx, path, disk.Spec{
 		Identity: b.Identity, Size: size, Table: r.Disk.Table, Firmware: r.Disk.Firmware, Arch: r.Arch,
-		RootLabel: "root", Profile: ext4.Modern, Root: tree.Clamp(root, l.Date), Date: l.Date,
-		BootImage: boot.BootImage, CoreImage: boot.CoreImage, ESP: boot.ESP, Task: task,
+		RootLabel: cmp.Or(boot.Label, "root"), Profile: boot.Profile, Root: tree.Clamp(root, l.Date), Date: l.Date,
+		BootImage: boot.BootImage, CoreImage: boot.CoreImage, Legacy: boot.Legacy, ESP: boot.ESP, Task: task,
 	})
 	if err != nil {
 		return nil, err

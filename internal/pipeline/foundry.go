@@ -15,6 +15,7 @@ import (
 
 	"ingot/internal/distro"
 	"ingot/internal/distro/arch"
+	"ingot/internal/distro/centos"
 	"ingot/internal/distro/debian"
 	"ingot/internal/fault"
 	"ingot/internal/fetch"
@@ -33,6 +34,7 @@ type Foundry struct {
 // distributions by the name that recipes use.
 var distributions = map[string]func() distro.Distribution{
 	"arch":   func() distro.Distribution { return arch.New() },
+	"centos": func() distro.Distribution { return centos.New() },
 	"debian": func() distro.Distribution { return debian.New() },
 }
 

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/goccy/go-yaml"
-
 	"ingot/internal/alpm/archive"
 	"ingot/internal/alpm/aur"
 	"ingot/internal/distro"
@@ -54,19 +52,13 @@ type Arch struct{ facts facts }
 
 // New reads the facts that the program carries.
 func New() *Arch {
-	text, err := data.ReadFile("facts.yaml")
 	a := &Arch{}
-	if err == nil {
-		err = yaml.UnmarshalWithOptions(text, &a.facts, yaml.Strict())
-	}
-	if err != nil {
-		panic("arch: facts.yaml: " + err.Error()) // it is part of the program
-	}
+	distro.ReadFacts("arch", data, &a.facts)
 	return a
 }
 
-// User implements distro.Distribution.
-func (a *Arch) User(*recipe.Recipe) string { return a.facts.User }
+// Login implements distro.Distribution.
+func (a *Arch) Login(*recipe.Recipe) distro.Login { return distro.Login{User: a.facts.User} }
 
 // Defaults implements distro.Distribution.
 func (a *Arch) Defaults(r *recipe.Recipe) error {

@@ -13,8 +13,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-
 	"ingot/internal/deb/archive"
 	"ingot/internal/distro"
 	"ingot/internal/fault"
@@ -65,19 +63,13 @@ type Debian struct{ facts facts }
 
 // New reads the facts that the program carries.
 func New() *Debian {
-	text, err := data.ReadFile("facts.yaml")
 	d := &Debian{}
-	if err == nil {
-		err = yaml.UnmarshalWithOptions(text, &d.facts, yaml.Strict())
-	}
-	if err != nil {
-		panic("debian: facts.yaml: " + err.Error()) // it is part of the program
-	}
+	distro.ReadFacts("debian", data, &d.facts)
 	return d
 }
 
-// User implements distro.Distribution.
-func (d *Debian) User(*recipe.Recipe) string { return d.facts.User }
+// Login implements distro.Distribution.
+func (d *Debian) Login(*recipe.Recipe) distro.Login { return distro.Login{User: d.facts.User} }
 
 // Defaults implements distro.Distribution.
 func (d *Debian) Defaults(r *recipe.Recipe) error {
