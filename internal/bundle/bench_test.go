@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -65,35 +64,5 @@ func BenchmarkExtract(b *testing.B) {
 		if err := Extract(b.Context(), m, Dir(dir), out, ExtractOptions{Key: testOptions("").Key}, nil); err != nil {
 			b.Fatal(err)
 		}
-	}
-}
-
-// BenchmarkShell is the pipeline of ec2-ami-tools, to compare with.
-func BenchmarkShell(b *testing.B) {
-	path := benchImage(b)
-	b.SetBytes(256 << 20)
-	for b.Loop() {
-		dir := b.TempDir()
-		cmd := exec.CommandContext(b.Context(), "bash", "-euo", "pipefail", "-c",
-			`tar -c -h -S --owner 0 --group 0 -C "$(dirname "$1")" image | tee >(sha1sum > digest) | gzip -9 |
-			openssl enc -aes-128-cbc -K 00112233445566778899aabbccddeeff -iv 00112233445566778899aabbccddeeff | split -b 10485760 - image.part.
-			sha1sum image.part.* > digests`, "bash", path)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			b.Skipf("the pipeline: %v: %s", err, out)
-		}
-		parts, err := filepath.Glob(filepath.Join(dir, "image.part.*"))
-		if err != nil {
-			b.Fatal(err)
-		}
-		total := int64(0)
-		for _, p := range parts {
-			info, err := os.Stat(p)
-			if err != nil {
-				b.Fatal(err)
-			}
-			total += info.Size()
-		}
-		b.ReportMetric(float64(total), "bundled-bytes")
 	}
 }

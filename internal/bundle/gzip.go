@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"io"
@@ -9,16 +8,12 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/klauspost/compress/flate"
+	"ingot/internal/bundle/deflate"
 )
 
 const (
 	chunkSize = 256 << 10 // of input that one worker compresses at a time
-	window    = 32 << 10  // how far back DEFLATE looks (RFC 1951)
-
-	// level is the encoder's own scale. Beside `gzip -9`, 8 takes a fifth of the time on a core for 0.3 to 3% more
-	// bytes on programs and documents; 9 takes two thirds of it for 1.7% more bytes instead of 2%.
-	level = 8
+	window    = deflate.Window
 )
 
 // gzipWriter compresses on several cores into one gzip member, with the header that `gzip -9` writes to a pipe.
@@ -45,15 +40,15 @@ type chunk struct {
 	in   []byte // window bytes of room for the dictionary, then the input
 	dict int    // how much of that room is used, at its end
 	last bool
-	out  bytes.Buffer
-	z    *flate.Writer
-	done chan error
+	out  []byte
+	z    deflate.Encoder
+	done chan struct{}
 }
 
 func newGzip(w io.Writer) *gzipWriter {
 	g := &gzipWriter{w: w, queue: make(chan *chunk, min(2*runtime.GOMAXPROCS(0), 16)), ended: make(chan struct{})}
 	g.idle.New = func() any {
-		return &chunk{in: make([]byte, window, window+chunkSize), done: make(chan error, 1)}
+		return &chunk{in: make([]byte, window, window+chunkSize), done: make(chan struct{}, 1)}
 	}
 	g.chunk = g.idle.Get().(*chunk)
 	go g.collect()
@@ -91,26 +86,10 @@ func (g *gzipWriter) submit(last bool) {
 		g.chunk = next
 	}
 	g.queue <- c
-	go func() { c.done <- c.compress() }()
-}
-
-func (c *chunk) compress() (err error) {
-	c.out.Reset()
-	dict := c.in[window-c.dict : window]
-	if c.z == nil {
-		if c.z, err = flate.NewWriterDict(&c.out, level, dict); err != nil {
-			return err
-		}
-	} else {
-		c.z.ResetDict(&c.out, dict)
-	}
-	if _, err := c.z.Write(c.in[window:]); err != nil {
-		return err
-	}
-	if c.last {
-		return c.z.Close()
-	}
-	return c.z.Flush()
+	go func() {
+		c.out = c.z.Append(c.out[:0], c.in[window-c.dict:], c.dict, c.last)
+		c.done <- struct{}{}
+	}()
 }
 
 // collect writes what the workers made, in order.
@@ -119,12 +98,9 @@ func (g *gzipWriter) collect() {
 	// No name, no time; maximum compression, Unix (RFC 1952).
 	_, g.err = g.w.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3})
 	for c := range g.queue {
-		err := <-c.done
-		if g.err == nil && err == nil {
-			_, err = g.w.Write(c.out.Bytes())
-		}
-		if g.err == nil && err != nil {
-			g.err = err
+		<-c.done
+		if g.err == nil {
+			_, g.err = g.w.Write(c.out)
 		}
 		if g.err != nil {
 			g.failed.Store(true)
