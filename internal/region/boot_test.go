@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"golang.org/x/crypto/ssh"
 
+	"ingot/internal/bundle"
 	"ingot/internal/disk"
 	"ingot/internal/machine"
 	"ingot/internal/publish"
@@ -27,27 +28,39 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestBoot publishes an image that was built, launches it with the AWS CLI, logs in and terminates it. What
-// the snapshot never got reads as noise. INGOT_E2E_IMAGE is the folder of the image: disk.raw and
+// TestBoot publishes an image that was built, from EBS and from a bundle in S3, launches it with the AWS CLI, logs in and
+// terminates it. What the snapshot never got reads as noise. INGOT_E2E_IMAGE is the folder of the image: disk.raw and
 // disk.blocks.json.
 func TestBoot(t *testing.T) {
 	folder := os.Getenv("INGOT_E2E_IMAGE")
 	if folder == "" {
 		t.Skip("INGOT_E2E_IMAGE names no image to boot")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
-	defer cancel()
-	r, err := region.Open(ctx, region.Options{Dir: t.TempDir(), Regions: []string{"us-east-1"}, Machines: region.QEMU{}, NoiseUnwritten: true})
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []struct{ name, instance, root string }{{"EBS", "t3.micro", "ebs"}, {"instance store", "m3.medium", "instance-store"}} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
+			defer cancel()
+			r, err := region.Open(ctx, region.Options{Dir: t.TempDir(), Regions: []string{"us-east-1"}, Machines: region.QEMU{}, NoiseUnwritten: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			srv := httptest.NewServer(r)
+			defer srv.Close()
+			var store *publish.Store
+			if c.root == "instance-store" {
+				store = bundleFolder(t, r, folder)
+			}
+			boot(ctx, t, r, srv.URL, publishFolder(t, r, srv.URL, folder, store), c.instance, c.root)
+		})
 	}
-	defer r.Close()
-	srv := httptest.NewServer(r)
-	defer srv.Close()
-	image := publishFolder(t, r, srv.URL, folder)
+}
+
+// boot launches an image, logs in, and terminates it.
+func boot(ctx context.Context, t *testing.T, r *region.Region, url, image, instance, root string) {
 	cli := func(args ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(ctx, "/usr/bin/aws", append([]string{"--endpoint-url", srv.URL, "--region", "us-east-1", "--output", "text"}, args...)...)
+		cmd := exec.CommandContext(ctx, "/usr/bin/aws", append([]string{"--endpoint-url", url, "--region", "us-east-1", "--output", "text"}, args...)...)
 		k := r.Credentials()
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "AWS_ACCESS_KEY_ID=" + k.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + k.SecretAccessKey}
 		var stderr bytes.Buffer
@@ -58,8 +71,11 @@ func TestBoot(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out))
 	}
+	if got := cli("ec2", "describe-images", "--image-ids", image, "--query", "Images[0].RootDeviceType"); got != root {
+		t.Errorf("its root is %s", got)
+	}
 	pem := cli("ec2", "create-key-pair", "--key-name", "k", "--query", "KeyMaterial")
-	id := cli("ec2", "run-instances", "--image-id", image, "--instance-type", "t3.micro", "--key-name", "k", "--query", "Instances[0].InstanceId",
+	id := cli("ec2", "run-instances", "--image-id", image, "--instance-type", instance, "--key-name", "k", "--query", "Instances[0].InstanceId",
 		"--user-data", "#cloud-config\nwrite_files: [{path: /var/tmp/greeting, content: hello}]\n")
 	status := ""
 	for start := time.Now(); status != "ok"; time.Sleep(10 * time.Second) {
@@ -85,7 +101,45 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-func publishFolder(t *testing.T, r *region.Region, url, folder string) string {
+// bundleFolder bundles the image, and says where it is registered from.
+func bundleFolder(t *testing.T, r *region.Region, folder string) *publish.Store {
+	t.Helper()
+	path, err := r.BundleCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := bundle.ParseCertificate(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = os.ReadFile("../bundle/testdata/test-user-key.pem"); err != nil {
+		t.Fatal(err)
+	}
+	key, err := bundle.ParseKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, f, err := bundle.OpenImage(filepath.Join(folder, "disk.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir, start := t.TempDir(), time.Now()
+	m, err := bundle.Create(t.Context(), image, bundle.Options{Dir: dir, Prefix: "disk", User: "000000000000", Key: key, EC2: cert.PublicKey, Architecture: "x86_64",
+		BlockDevices: []bundle.BlockDevice{{Virtual: "ami", Device: "sda1"}, {Virtual: "root", Device: "/dev/sda1"}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d parts bundled in %s", len(m.Parts), time.Since(start))
+	return &publish.Store{Bucket: "bundles", Folder: "boot-test", Create: true,
+		Manifest: func(context.Context, string) (string, error) { return filepath.Join(dir, "disk.manifest.xml"), nil }}
+}
+
+func publishFolder(t *testing.T, r *region.Region, url, folder string, store *publish.Store) string {
 	t.Helper()
 	f, err := os.Open(filepath.Join(folder, "disk.blocks.json"))
 	if err != nil {
@@ -100,11 +154,11 @@ func publishFolder(t *testing.T, r *region.Region, url, folder string) string {
 	clients := publish.New(aws.Config{BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, "")})
 	start := time.Now()
 	results, err := publish.Publish(t.Context(), clients, publish.Request{Disk: filepath.Join(folder, "disk.raw"), Map: m, Name: "boot-test",
-		Arch: "x86_64", BootMode: "uefi-preferred", VolumeSize: 3, Public: true, Regions: []string{"us-east-1"}})
+		Arch: "x86_64", BootMode: "uefi-preferred", VolumeSize: 3, Public: true, Store: store, Regions: []string{"us-east-1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d blocks published in %s", len(m.Blocks), time.Since(start))
+	t.Logf("published in %s", time.Since(start))
 	return results[0].ImageID
 }
 
