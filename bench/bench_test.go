@@ -22,6 +22,8 @@ func TestWrite(t *testing.T) {
 	}{
 		{contest{what: "we", peer: "they", ours: all(3, 1, 2), theirs: all(4, 8, 6), ratio: 0.3},
 			"| we | 1.00 | 2.00 | 3.00 | 0.33 | 2 | 0.33 | ≤ 0.30: missed |\n| – they | 4.00 | 6.00 | 8.00 |  | 6 |  |  |\n"},
+		{contest{what: "we", peer: "they", ours: all(1), theirs: all(2), ratio: 0.5, memory: 1 << 20, size: 103, peerSize: 100, growth: 1.02},
+			"| we | 1.00 | 1.00 | 1.00 | 0.50 | 1 | 0.50 | ≤ 0.50: met; size 1.030, ≤ 1.02: missed; ≤ 1 MiB: met |\n| – they | 2.00 | 2.00 | 2.00 |  | 2 |  |  |\n"},
 		{contest{what: "we", ours: all(1), limit: 2 * time.Second}, "| we | 1.00 | 1.00 | 1.00 |  | 1 |  | < 2s: met |\n"},
 	} {
 		var b strings.Builder

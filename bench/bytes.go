@@ -35,18 +35,13 @@ func (b *bench) unpack(ctx context.Context) ([]contest, error) {
 
 // disk compares the way from a tree to a disk.
 func (b *bench) disk(ctx context.Context) ([]contest, error) {
-	if b.root == "" {
-		if _, err := b.castTree(ctx); err != nil {
-			return nil, err
-		}
-	}
 	size, err := recipe.Bytes(b.recipe.Disk.Size)
 	if err != nil {
 		return nil, err
 	}
 	// A first one, for the tree to be in memory and for the size that is computed where the recipe has none.
-	first := b.fresh("disk")
-	if err := b.image(ctx, nil, "child-assemble", first, size); err != nil {
+	first, err := b.assembled(ctx)
+	if err != nil {
 		return nil, err
 	}
 	info, err := os.Stat(first)
@@ -72,6 +67,21 @@ func (b *bench) disk(ctx context.Context) ([]contest, error) {
 	}
 	alone.theirs = whole.theirs
 	return []contest{whole, alone}, nil
+}
+
+// assembled makes a disk of the tree, and the tree where there is none yet.
+func (b *bench) assembled(ctx context.Context) (string, error) {
+	if b.root == "" {
+		if _, err := b.castTree(ctx); err != nil {
+			return "", err
+		}
+	}
+	size, err := recipe.Bytes(b.recipe.Disk.Size)
+	if err != nil {
+		return "", err
+	}
+	path := b.fresh("disk")
+	return path, b.image(ctx, nil, "child-assemble", path, size)
 }
 
 // image has a child make an image of the tree.

@@ -5,6 +5,7 @@
 //	c  tree → disk     the disk image against `mke2fs -d` of the same tree
 //	d  nothing to do   `ingot build` of an image that is there
 //	e  Arch Linux      `ingot tree` against `pacman --root`, on the transmuted repositories
+//	f  bundles         `ingot bundle` against tar, gzip -9, openssl and split, and back
 //
 // It prints a table in Markdown, for docs/performance.md, and fails only when something does not work: a
 // missed aim is a finding. It needs root, for mmdebstrap's plainest mode and for the owners of files.
@@ -37,7 +38,7 @@ func main() {
 }
 
 // allParts are the keys of parts.
-const allParts = "abcde"
+const allParts = "abcdef"
 
 // parts of the comparison, in the order in which they run: the later ones need the tree of the first.
 var parts = []struct {
@@ -45,7 +46,7 @@ var parts = []struct {
 	run func(*bench, context.Context) ([]contest, error)
 }{
 	{"a", (*bench).tree}, {"b", (*bench).unpack}, {"c", (*bench).disk}, {"d", (*bench).repeat},
-	{"e", (*bench).arch},
+	{"e", (*bench).arch}, {"f", (*bench).bundle},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	known := !slices.ContainsFunc(wanted, func(key string) bool { return len(key) != 1 || !strings.Contains(allParts, key) })
 	if flags.NArg() > 0 || b.runs < 1 || !known {
-		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
+		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("comparing needs root: run it with sudo")

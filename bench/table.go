@@ -21,6 +21,10 @@ type contest struct {
 	ours, theirs []sample
 	ratio        float64       // aim: our median time at most this times the peer's; 0 for none
 	limit        time.Duration // aim, where there is no peer
+	memory       int64         // aim: our peak at most, in bytes; 0 for none
+
+	size, peerSize int64   // of what we and the peer made, in bytes, where it matters
+	growth         float64 // aim: our size at most this times the peer's
 }
 
 func head(w io.Writer) {
@@ -44,6 +48,13 @@ func (c contest) write(w io.Writer) {
 	if c.limit > 0 {
 		aim = fmt.Sprintf("< %v: %s", c.limit, met(ours < c.limit))
 	}
+	if c.growth > 0 {
+		ratio := float64(c.size) / float64(c.peerSize)
+		aim += fmt.Sprintf("; size %.3f, ≤ %.2f: %s", ratio, c.growth, met(ratio <= c.growth))
+	}
+	if c.memory > 0 {
+		aim += fmt.Sprintf("; ≤ %d MiB: %s", c.memory>>20, met(slices.MaxFunc(c.ours, byPeak).peak <= c.memory))
+	}
 	row := func(name string, all []sample, time, memory, aim string) {
 		fmt.Fprintf(w, "| %s | %.2f | %.2f | %.2f | %s | %.0f | %s | %s |\n", name,
 			slices.MinFunc(all, byWall).wall.Seconds(), median(all, wall).Seconds(), slices.MaxFunc(all, byWall).wall.Seconds(),
@@ -63,6 +74,7 @@ func met(yes bool) string {
 }
 
 func byWall(a, b sample) int { return cmp.Compare(a.wall, b.wall) }
+func byPeak(a, b sample) int { return cmp.Compare(a.peak, b.peak) }
 
 // median returns the middle value, the lower of two.
 func median[T cmp.Ordered](all []sample, of func(sample) T) T {
