@@ -33,8 +33,8 @@ func (a *app) doctorVerb() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check what this machine can do for ingot",
 		Long: `Check what this machine can do for ingot: namespaces to run packages' scripts in, QEMU and firmware to boot
-images with, KVM, disk space, and the kernel's vsyscall page, which programs of CentOS 6 need. Exits with 8
-when building images cannot work here.`,
+images with, KVM, disk space, the kernel's vsyscall page, which programs of CentOS 6 need, and emulators for
+images of other architectures. Exits with 8 when building images cannot work here.`,
 		Args: args(0, 0, "no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all := a.checkups(cmd.Context())
@@ -90,6 +90,13 @@ func (a *app) checkups(ctx context.Context) []checkup {
 		all = append(all, checkup{Name: "UEFI firmware", OK: true, Detail: "found"})
 	}
 	all = append(all, a.space(), vsyscall())
+	for _, arch := range []string{"x86_64", "arm64"} {
+		c := checkup{Name: "programs for " + arch, OK: true, Detail: "run here"}
+		if err := sandbox.CheckArch(arch); err != nil {
+			c.OK, c.Detail, c.Hint = false, err.Error(), "only for images of that architecture: "+fault.HintOf(err)
+		}
+		all = append(all, c)
+	}
 	return all
 }
 

@@ -117,31 +117,27 @@ func names(r *cpio.Reader, fn func(string)) error {
 	}
 }
 
-// Kernels returns the versions of the kernels in a tree, by their module directories, in byte order.
+// Kernels returns the versions of the kernels in a tree, in byte order: the directories of modules that have those of a
+// kernel among them, and not of others alone.
 func Kernels(root string) ([]string, error) {
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		return nil, fmt.Errorf("opening tree: %w", err)
 	}
 	defer r.Close()
-	entries, err := fs.ReadDir(r.FS(), "usr/lib/modules")
-	if errors.Is(err, fs.ErrNotExist) { // /lib and /usr/lib are two folders
-		entries, err = fs.ReadDir(r.FS(), "lib/modules")
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		entries, err = fs.ReadDir(r.FS(), "lib/modules")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("looking for kernels: %w", err)
-	}
 	var out []string
-	for _, e := range entries {
-		if e.IsDir() {
-			out = append(out, e.Name())
+	for _, dir := range []string{"usr/lib/modules", "lib/modules"} { // the second is a link to the first, or the only one
+		found, err := fs.Glob(r.FS(), dir+"/*/kernel")
+		if err != nil {
+			return nil, fmt.Errorf("looking for kernels: %w", err)
+		}
+		for _, name := range found {
+			out = append(out, path.Base(path.Dir(name)))
 		}
 	}
 	if len(out) == 0 {
 		return nil, fault.Newf(fault.Verdict, "the tree has no kernel")
 	}
-	return out, nil
+	slices.Sort(out)
+	return slices.Compact(out), nil
 }

@@ -47,8 +47,10 @@ func TestCheckDrivers(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := lay(t, map[string]string{
-		"usr/lib/modules/6.1/modules.builtin": "kernel/drivers/virtio/virtio_pci.ko\nkernel/fs/ext4/ext4.ko\n",
-		"boot/initrd.img-6.1":                 initrd.String(),
+		"usr/lib/modules/6.1/modules.builtin":             "kernel/drivers/virtio/virtio_pci.ko\nkernel/fs/ext4/ext4.ko\n",
+		"usr/lib/modules/6.1/kernel/drivers/net/dummy.ko": "",
+		"usr/lib/modules/extramodules-6.1-ARCH/version":   "6.1",
+		"boot/initrd.img-6.1":                             initrd.String(),
 	})
 	if err := CheckDrivers(root, "6.1", "boot/initrd.img-6.1", []string{"nvme", "xen_blkfront", "virtio-pci", "ext4"}); err != nil {
 		t.Error(err)

@@ -23,6 +23,11 @@ type Image struct {
 	Drivers []string `yaml:"drivers"` // that an initramfs, or the kernel, must have
 	// Enable are units to switch on. One that ends with ? need not be there.
 	Enable []string `yaml:"enable"`
+	// Preset is the systemd.preset(5) file that says what is switched on in the end, where the distribution's own
+	// presets would say otherwise; it may be empty.
+	Preset string `yaml:"preset"`
+	// Commands run in the tree, when the recipe's files are in place and before its scripts.
+	Commands [][]string `yaml:"commands"`
 	// Rebuild are folders: a recipe's file below one of them means that the initramfs is built again at the end.
 	Rebuild   []string      `yaml:"rebuild"`
 	Initramfs []string      `yaml:"initramfs"` // the command that builds it again
@@ -92,13 +97,23 @@ func (i *Image) Customise(ctx context.Context, b Build, initramfs func(version s
 	if err := WriteFiles(b.Root, files, b.Recipe.Resolve); err != nil {
 		return err
 	}
-	if err := RunScripts(ctx, sb, b); err != nil {
-		return err
+	for _, args := range i.Commands {
+		if err := Run(ctx, sb, task, sandbox.Command{Args: args}); err != nil {
+			return fmt.Errorf("running %s in the tree: %w", strings.Join(args, " "), err)
+		}
 	}
 	if units := i.units(b.Root); len(units) > 0 {
 		c := sandbox.Command{Args: append([]string{"systemctl", "enable", "--quiet"}, units...)}
 		if err := Run(ctx, sb, task, c); err != nil {
 			return fmt.Errorf("switching on %s: %w", strings.Join(units, ", "), err)
+		}
+	}
+	if err := RunScripts(ctx, sb, b); err != nil { // which may switch off what the facts switch on
+		return err
+	}
+	if i.Preset != "" {
+		if err := writePreset(b.Root, i.Preset); err != nil {
+			return err
 		}
 	}
 	if i.rebuilds(b.Recipe) {

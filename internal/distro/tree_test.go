@@ -112,3 +112,34 @@ func TestClean(t *testing.T) {
 		t.Error("cleaning reached outside the tree")
 	}
 }
+
+func TestPreset(t *testing.T) {
+	root := lay(t, nil)
+	const units = "etc/systemd/system/"
+	for link, target := range map[string]string{
+		units + "multi-user.target.wants/sshd.service":          "/usr/lib/systemd/system/sshd.service",
+		units + "getty.target.wants/getty@tty2.service":         "/usr/lib/systemd/system/getty@.service",
+		units + "getty.target.wants/getty@tty1.service":         "/usr/lib/systemd/system/getty@.service",
+		units + "sysinit.target.requires/a-b.service":           "../a-b.service",
+		units + "timers.target.wants/fstrim.timer":              "/usr/lib/systemd/system/fstrim.timer",
+		units + "other.target.wants/sshd.service":               "/usr/lib/systemd/system/sshd.service",
+		units + "dbus-org.freedesktop.network1.service":         "/usr/lib/systemd/system/systemd-networkd.service",
+		units + "masked.service":                                "/dev/null",
+		"usr/lib/systemd/system/sysinit.target.wants/x.service": "../x.service",
+	} {
+		if err := os.MkdirAll(filepath.Join(root, filepath.Dir(link)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writePreset(root, "/etc/systemd/system-preset/50-ec2.preset"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(root, "etc/systemd/system-preset/50-ec2.preset"))
+	const want = "enable a-b.service\nenable fstrim.timer\nenable getty@.service tty1\nenable getty@.service tty2\nenable sshd.service\n"
+	if err != nil || string(got) != want {
+		t.Errorf("%q %v, want %q", got, err, want)
+	}
+}

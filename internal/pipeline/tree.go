@@ -15,6 +15,7 @@ import (
 	"ingot/internal/lock"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
+	"ingot/internal/sandbox"
 )
 
 // Tree is a finished root filesystem in the cache. It belongs to the caller until Release.
@@ -84,6 +85,9 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 		t.Cached = true
 		task.Done("unchanged, from the cache")
 		return t, nil
+	}
+	if err := sandbox.CheckArch(r.Arch); err != nil {
+		return nil, err
 	}
 	files, err := f.packages(ctx, r, d, l)
 	if err != nil {

@@ -36,6 +36,13 @@ type platform struct {
 		Format string `yaml:"format"` // GRUB's name of the platform
 		File   string `yaml:"file"`   // the removable path
 	} `yaml:"efi"`
+	Image string `yaml:"image"` // the kernel's file; ${kernel} stands for its package
+
+	// Beside those of all architectures.
+	Packages []string      `yaml:"packages"`
+	Drivers  []string      `yaml:"drivers"`
+	Enable   []string      `yaml:"enable"`
+	Files    []recipe.File `yaml:"files"`
 }
 
 // facts is the shape of facts.yaml.
@@ -109,9 +116,8 @@ func (a *Arch) platform(r *recipe.Recipe) (platform, error) {
 
 // include returns the packages that the image is to have: the facts' and the recipe's.
 func (a *Arch) include(r *recipe.Recipe) []string {
-	own := slices.DeleteFunc(append(slices.Clone(a.facts.Packages), r.Kernel.Package), func(name string) bool {
-		return slices.Contains(r.Packages.Exclude, name)
-	})
+	own := slices.Concat(a.facts.Packages, a.facts.Arches[r.Arch].Packages, []string{r.Kernel.Package})
+	own = slices.DeleteFunc(own, func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
 	return slices.Concat(own, r.Packages.Include)
 }
 

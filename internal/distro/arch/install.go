@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -17,7 +18,12 @@ import (
 
 // Install implements distro.Distribution.
 func (a *Arch) Install(ctx context.Context, b distro.Build) error {
-	err := install.Install(ctx, install.Options{
+	p, err := a.platform(b.Recipe)
+	if err != nil {
+		return err
+	}
+	image := a.image(p)
+	err = install.Install(ctx, install.Options{
 		Root:     b.Root,
 		Lock:     b.Lock,
 		File:     b.Package,
@@ -25,23 +31,32 @@ func (a *Arch) Install(ctx context.Context, b distro.Build) error {
 		Task:     b.Task,
 		Sandbox:  b.Sandbox,
 		// Hooks build the initramfs, so that what it depends on has to be there before them.
-		PreHooks: func(context.Context) error { return a.prepare(b) },
+		PreHooks: func(context.Context) error { return a.prepare(b, p, image) },
 	})
 	if err != nil {
 		return err
 	}
-	return a.facts.Customise(ctx, b, func(version string) (string, error) { return initramfs(b.Root, version) })
+	return image.Customise(ctx, b, func(version string) (string, error) {
+		return initramfs(b.Root, version, b.Recipe.Kernel.Package)
+	})
+}
+
+// image returns the facts of an image for a platform.
+func (a *Arch) image(p platform) distro.Image {
+	i := a.facts.Image
+	i.Drivers = slices.Concat(i.Drivers, p.Drivers)
+	i.Enable = slices.Concat(i.Enable, p.Enable)
+	i.Files = slices.Concat(i.Files, p.Files)
+	return i
 }
 
 // prepare writes the facts' files, and does to the packages' own what no file beside them could.
-func (a *Arch) prepare(b distro.Build) error {
-	p, err := a.platform(b.Recipe)
-	if err != nil {
-		return err
-	}
-	err = a.facts.Write(b,
-		"${kernel}", b.Recipe.Kernel.Package,
-		"${units}", a.units(),
+func (a *Arch) prepare(b distro.Build, p platform, image distro.Image) error {
+	kernel := b.Recipe.Kernel.Package
+	err := image.Write(b,
+		"${kernel}", kernel,
+		"${image}", strings.ReplaceAll(p.Image, "${kernel}", kernel),
+		"${drivers}", strings.Join(image.Drivers, " "),
 		"${servers}", servers(b.Recipe.Mirrors, p.Mirrors),
 		"${regions}", a.regions(),
 	)
@@ -60,15 +75,6 @@ func (a *Arch) prepare(b distro.Build) error {
 		return fmt.Errorf("telling pacman of the recipe's repositories: %w", err)
 	}
 	return nil
-}
-
-// units are the lines of a preset file (systemd.preset(5)) for what the image switches on.
-func (a *Arch) units() string {
-	var b strings.Builder
-	for _, unit := range a.facts.Enable {
-		fmt.Fprintf(&b, "enable %s\n", strings.TrimSuffix(unit, "?"))
-	}
-	return b.String()
 }
 
 // regions is the table of regions and countries, a line each.
@@ -175,18 +181,21 @@ func withRepositories(conf []byte, repositories []recipe.Repository) []byte {
 	return []byte(out.String())
 }
 
-// initramfs returns the file of a kernel's initramfs: mkinitcpio names it by the package.
-func initramfs(tree, version string) (string, error) {
+// initramfs returns the file of a kernel's initramfs: mkinitcpio names it by the kernel's package, which Arch Linux notes among
+// the modules. Arch Linux ARM does not; there it is the recipe's.
+func initramfs(tree, version, kernel string) (string, error) {
 	root, err := os.OpenRoot(tree)
 	if err != nil {
 		return "", fmt.Errorf("opening tree: %w", err)
 	}
 	defer root.Close()
 	name, err := root.ReadFile("usr/lib/modules/" + version + "/pkgbase")
-	if err != nil {
+	if err == nil {
+		kernel = strings.TrimSpace(string(name))
+	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("asking for the package of kernel %s: %w", version, err)
 	}
-	return "boot/initramfs-" + strings.TrimSpace(string(name)) + ".img", nil
+	return "boot/initramfs-" + kernel + ".img", nil
 }
 
 // efiModules is what GRUB's image for UEFI is linked from; all others are read from /boot/grub.
