@@ -37,7 +37,7 @@ func TestRecipes(t *testing.T) {
 	}
 	for name, kernel := range map[string]string{"arch-std": "linux", "arch-lts": "linux-lts", "arch-ec2": "linux-ec2"} {
 		r := images[name]
-		if r == nil || r.Kernel.Package != kernel || r.Publish.Name != "arch-linux-"+name[len("arch-"):]+"-hvm-{day}.{arch}-ebs" {
+		if r == nil || r.Kernel.Package != kernel || r.Publish.Name != "arch-linux-"+name[len("arch-"):]+"-hvm-{day}.{arch}-{kind}" {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
