@@ -29,7 +29,7 @@ func TestRecipes(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			if d.User(r) == "" || d.Asked(r) == "" || len(d.Mirrors(r)) == 0 {
+			if d.Login(r).User == "" || d.Asked(r) == "" || len(d.Mirrors(r)) == 0 {
 				t.Errorf("%s: incomplete: %+v", file, r)
 			}
 			images[r.Name] = r
