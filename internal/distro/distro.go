@@ -45,6 +45,9 @@ type Request struct {
 	// nothing needs another one, but for those named in Upgrade; nil resolves everything anew.
 	Previous *lock.Lock
 	Upgrade  []string
+	// Replaces is the lock in whose place the answer comes, nil for none. Where indexes are not signed, no package may be
+	// older than there.
+	Replaces *lock.Lock
 	Progress *progress.Reporter
 
 	Cache   string // ingot's cache folder, for packages that have to be built

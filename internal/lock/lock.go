@@ -40,8 +40,8 @@ type Lock struct {
 	// Asked is the digest of what the recipe and the distribution's facts asked for (packages, repositories,
 	// keys …). When it differs from theirs, the lock is out of date.
 	Asked string `json:"asked"`
-	// Date is the newest date of the signed indexes, in UTC, whole seconds. Nothing in the image is
-	// younger: it is the SOURCE_DATE_EPOCH of the build.
+	// Date is the newest date of the indexes, in UTC, whole seconds. Nothing in the image is younger: it is the
+	// SOURCE_DATE_EPOCH of the build.
 	Date     time.Time `json:"date"`
 	Indexes  []Index   `json:"indexes"`
 	Packages []Package `json:"packages"` // in the order of installation
@@ -93,12 +93,12 @@ func (l *Lock) Find(id string) *Package {
 	return nil
 }
 
-// Index is a signed file that vouches for package files: an InRelease, a repomd.xml, a pacman database.
+// Index is a file that names package files: an InRelease, a repomd.xml, a pacman database. It is signed where packages are not.
 type Index struct {
 	Repository string    `json:"repository"` // the name the recipe or the distribution gives it
 	Path       string    `json:"path"`       // below a mirror's root
 	SHA256     string    `json:"sha256"`
-	Date       time.Time `json:"date"`
+	Date       time.Time `json:"date"`    // of its signature; without one, of the newest package in it
 	Signers    []string  `json:"signers"` // fingerprints of the keys that signed it and that the recipe trusts
 }
 
@@ -214,9 +214,12 @@ func (l *Lock) Follows(old *Lock) error {
 }
 
 // GoesForward says whether the lock can be the next one after old where indexes are not signed, so that a mirror could offer
-// old versions, with their good signatures, for ever: no package is older, by compare, than old's of the same name and
-// repository, but for those that were built here. The error is of kind Trust.
-func (l *Lock) GoesForward(old *Lock, compare func(a, b string) int) error {
+// old versions, with their good signatures, for ever: no package is older, by compare, than old's of the same name, if the
+// repositories of the two are alike; nil asks for the same one. Those that were built here may be older. The error is of kind Trust.
+func (l *Lock) GoesForward(old *Lock, compare func(a, b string) int, alike func(now, then string) bool) error {
+	if alike == nil {
+		alike = func(now, then string) bool { return now == then }
+	}
 	then := make(map[string]Package, len(old.Packages))
 	for _, p := range slices.Concat(old.Packages, old.Tools) {
 		if p.Repository != Built {
@@ -225,7 +228,7 @@ func (l *Lock) GoesForward(old *Lock, compare func(a, b string) int) error {
 	}
 	var older []string
 	for _, p := range l.Packages {
-		if q, ok := then[p.Name]; ok && q.Repository == p.Repository && compare(p.Version, q.Version) < 0 {
+		if q, ok := then[p.Name]; ok && alike(p.Repository, q.Repository) && compare(p.Version, q.Version) < 0 {
 			older = append(older, fmt.Sprintf("%s %s of repository %s is older than %s of the lock", p.Name, p.Version, p.Repository, q.Version))
 		}
 	}

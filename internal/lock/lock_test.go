@@ -139,9 +139,13 @@ func TestGoesForward(t *testing.T) {
 		{of("other", "1"), of("r", "2"), true},
 		{of("r", "1"), &Lock{}, true},
 	} {
-		err := tc.now.GoesForward(tc.old, strings.Compare)
+		err := tc.now.GoesForward(tc.old, strings.Compare, nil)
 		if (err == nil) != tc.ok || err != nil && (fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "a 1 of repository r is older than 2")) {
 			t.Errorf("%v after %v: %v", tc.now.Packages, tc.old.Packages, err)
 		}
+	}
+	every := func(string, string) bool { return true }
+	if err := of("other", "1").GoesForward(of("r", "2"), strings.Compare, every); fault.KindOf(err) != fault.Trust {
+		t.Errorf("between repositories that are alike: %v", err)
 	}
 }

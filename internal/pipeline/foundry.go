@@ -17,7 +17,6 @@ import (
 	"ingot/internal/distro/arch"
 	"ingot/internal/distro/centos"
 	"ingot/internal/distro/debian"
-	"ingot/internal/fault"
 	"ingot/internal/fetch"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
@@ -42,7 +41,7 @@ var distributions = map[string]func() distro.Distribution{
 func Distribution(r *recipe.Recipe) (distro.Distribution, error) {
 	make, ok := distributions[r.Distro]
 	if !ok {
-		return nil, fault.Newf(fault.Input, "%s: distro: %q is not known here", r.Path, r.Distro)
+		return nil, r.Refuse("distro", "%q is not known here", r.Distro)
 	}
 	d := make()
 	if err := d.Defaults(r); err != nil {

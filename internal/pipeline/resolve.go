@@ -44,6 +44,7 @@ func (f *Foundry) Resolve(ctx context.Context, r *recipe.Recipe, o LockOptions) 
 	if err != nil {
 		return nil, false, err
 	}
+	rq.Replaces = old
 	if old != nil && (!o.Upgrade || len(o.Packages) > 0) {
 		for _, name := range o.Packages {
 			if !slices.ContainsFunc(old.Packages, func(p lock.Package) bool { return p.Name == name }) {

@@ -33,7 +33,7 @@ func Load(path string, sets map[string]string) ([]*Recipe, error) {
 	var out []*Recipe
 	seen := map[string]bool{}
 	for i, body := range bodies {
-		r := &Recipe{Path: path, Dir: filepath.Dir(path), Set: chosen[i]}
+		r := &Recipe{Path: path, Dir: filepath.Dir(path), Set: chosen[i], source: body}
 		if err := decode(body, reflect.ValueOf(r).Elem(), ""); err != nil {
 			return nil, err
 		}
@@ -174,6 +174,17 @@ func check(r *Recipe, n *node) error {
 		names[repo.Name] = true
 	}
 	return r.checkAUR(fail)
+}
+
+// Refuse returns an error of kind Input about a value of the recipe, for whoever knows more of it than this package. The value
+// is named by keys and indexes with dots between them (repositories.0.first); its line and column are told.
+func (r *Recipe) Refuse(value, format string, args ...any) error {
+	why := fmt.Sprintf(format, args...)
+	if r.source == nil { // it was not read from a file
+		return fault.Newf(fault.Input, "%s: %s: %s", r.Path, value, why)
+	}
+	at, path := locate(r.source, strings.Split(value, "."))
+	return at.errorf("%s: %s", path, why)
 }
 
 // Asked returns the digest of the parts of the recipe that resolution depends on.

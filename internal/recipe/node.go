@@ -167,6 +167,9 @@ func (c *converter) mapping(out *node, values []*ast.MappingValueNode, depth int
 	out.kind = mapNode
 	for _, mv := range values {
 		p := mv.Key.GetToken().Position
+		if len(out.keys) == 0 && p.Line == out.line && p.Column < out.column { // the parser has a map begin at its first colon
+			out.column = p.Column
+		}
 		name := mv.Key.GetToken().Value
 		if _, merge := mv.Key.(*ast.MergeKeyNode); merge {
 			return positioned(c.file, p.Line, p.Column, "merge keys are not supported; use include:")

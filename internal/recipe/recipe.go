@@ -37,6 +37,8 @@ type Recipe struct {
 	Path string `yaml:"-" json:"-"`
 	// Set is what --set and the matrix chose for this image, for messages and names.
 	Set map[string]string `yaml:"-" json:"-"`
+
+	source *node `yaml:"-"` // what it was read from
 }
 
 // Key is an OpenPGP public key that may vouch for packages.

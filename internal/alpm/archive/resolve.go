@@ -99,6 +99,9 @@ func Read(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) (*D
 	if a.Now.IsZero() {
 		a.Now = time.Now()
 	}
+	if err := a.check(); err != nil {
+		return nil, err
+	}
 	sources, err := a.read(ctx, c, r)
 	if err != nil {
 		return nil, fmt.Errorf("reading the package databases: %w", err)
@@ -158,7 +161,7 @@ func (d *Databases) Resolve(ctx context.Context, rq Request, local ...*Database)
 		})
 	}
 	if d.ask.Previous != nil {
-		if err := l.GoesForward(d.ask.Previous, alpm.Compare); err != nil {
+		if err := l.GoesForward(d.ask.Previous, alpm.Compare, alike(of)); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -172,6 +175,30 @@ func Resolve(ctx context.Context, c *fetch.Client, a Ask, r *progress.Reporter) 
 		return nil, nil, err
 	}
 	return d.Resolve(ctx, a.Request)
+}
+
+// check refuses repositories that could pass for each other: packages are trusted by the name of theirs.
+func (a *Ask) check() error {
+	seen := make(map[string]bool, len(a.Repositories))
+	for _, r := range a.Repositories {
+		if r.Name == "" || seen[r.Name] {
+			return fault.Newf(fault.Input, "repository %q: its name is empty, or another one has it", r.Name)
+		}
+		seen[r.Name] = true
+	}
+	return nil
+}
+
+// alike says between which repositories a package may go forward alone: those that trust the same keys. A mirror could
+// otherwise offer an old package of core in extra.
+func alike(of map[string]*source) func(now, then string) bool {
+	return func(now, then string) bool {
+		a, b := of[now], of[then]
+		if a == nil || b == nil {
+			return false
+		}
+		return a == b || a.Keys == nil && b.Keys == nil
+	}
 }
 
 // targets settles the alternatives among the targets. Where none of them is there, the last one stays, to be reported;

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ingot/internal/alpm"
 	"ingot/internal/alpm/archive"
 	"ingot/internal/fault"
 	"ingot/internal/fetch"
@@ -252,6 +253,44 @@ func TestRefusals(t *testing.T) {
 			a.Previous = w.resolve(t, w.ask("htop"))
 			w.add(t, "extra", transmutetest.Small{Name: "htop", Version: "3.1.0-1"}, nil)
 		}, fault.Trust, []string{"htop 3.1.0-1", "older than 3.3.0-1"}},
+		"older than the lock, from another repository": {func(t *testing.T, w *world, a *archive.Ask) {
+			a.Previous = w.resolve(t, w.ask("glibc"))
+			a.Targets = []string{"glibc"}
+			w.Remove("core", "glibc")
+			w.update(t, "core")
+			w.add(t, "extra", transmutetest.Small{Name: "glibc", Version: "2:2.39-1"}, nil)
+		}, fault.Trust, []string{"glibc 2:2.39-1 of repository extra is older than 2:2.40-1"}},
+		"a keyring of a repository with keys of its own": {func(t *testing.T, w *world, a *archive.Ask) {
+			*a = w.withEC2(t, *a)
+			w.add(t, "ec2", transmutetest.Small{Name: "archlinux-keyring", Version: "1-1"}, nil)
+			w.Remove("core", "archlinux-keyring")
+			w.update(t, "core")
+		}, fault.Missing, []string{"archlinux-keyring"}},
+		"a database that lies about a size": {func(t *testing.T, w *world, _ *archive.Ask) {
+			w.add(t, "extra", htop, nil).FileSize++
+			w.update(t, "extra")
+		}, fault.Trust, []string{"htop"}},
+		"a database that lies about a sum": {func(t *testing.T, w *world, _ *archive.Ask) {
+			w.add(t, "extra", htop, nil).SHA256 = strings.Repeat("0", 64)
+			w.update(t, "extra")
+		}, fault.Trust, []string{"htop", "SHA-256"}},
+		"a keyring without an end": {func(t *testing.T, w *world, _ *archive.Ask) {
+			w.add(t, "core", transmutetest.Small{Name: "archlinux-keyring", Version: "2-1"}, nil).FileSize = 1 << 40
+			w.update(t, "core")
+		}, fault.Input, []string{"archlinux-keyring", "1099511627776 bytes"}},
+		"two repositories of a name": {func(t *testing.T, w *world, a *archive.Ask) {
+			a.Repositories = append(a.Repositories, archive.Repository{Name: "core", Local: local(t, "core")})
+		}, fault.Input, []string{"core", "another one has it"}},
+		"a local repository of another name": {func(t *testing.T, w *world, a *archive.Ask) {
+			a.Repositories = append(a.Repositories, archive.Repository{Name: "aur", Local: local(t, "core")})
+		}, fault.Input, []string{"aur", `called "core"`}},
+		"a local repository that should be signed": {func(t *testing.T, w *world, a *archive.Ask) {
+			a.Repositories = append(a.Repositories, archive.Repository{Name: "aur", Local: local(t, "aur"), SignedDatabase: true})
+		}, fault.Input, []string{"aur", "nothing of it is fetched or verified"}},
+		"a hostile file name of a local repository": {func(t *testing.T, w *world, a *archive.Ask) {
+			a.Repositories = append([]archive.Repository{{Name: "aur", Local: local(t, "aur", &alpm.Package{
+				Name: "htop", Version: "9-1", Arch: "any", Filename: "../htop", FileSize: 1, SHA256: strings.Repeat("0", 64)})}}, a.Repositories...)
+		}, fault.Input, []string{"repository aur", "no name of a package file"}},
 		"dated in the future": {func(t *testing.T, w *world, _ *archive.Ask) {
 			s := htop
 			s.Built = time.Now().Add(10 * 24 * time.Hour)
@@ -284,6 +323,36 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// local is the database of a repository of this machine.
+func local(t *testing.T, name string, packages ...*alpm.Package) *archive.Database {
+	t.Helper()
+	d, err := archive.NewDatabase(name, packages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestResolveLocal has a package of this machine win over the mirror's. It is not fetched, and may go back.
+func TestResolveLocal(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.ask("htop")
+	for _, version := range []string{"9-1", "1-1"} {
+		db := local(t, "aur", &alpm.Package{Name: "htop", Version: version, Arch: "any", Filename: "htop-" + version + "-any.pkg.tar.zst",
+			FileSize: 1, SHA256: strings.Repeat("0", 64), Depends: []alpm.Depend{{Name: "glibc"}}})
+		a.Repositories = append([]archive.Repository{{Name: "aur", Local: db}}, w.ask().Repositories...)
+		l := w.resolve(t, a)
+		if got, want := names(l), "core/glibc-2:2.40-1 aur/htop-"+version; got != want {
+			t.Errorf("packages %s, not %s", got, want)
+		}
+		if len(l.Indexes) != 2 || l.Packages[1].Signers != nil {
+			t.Errorf("indexes %v, signers %v", l.Indexes, l.Packages[1].Signers)
+		}
+		a.Previous = l
 	}
 }
 

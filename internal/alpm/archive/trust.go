@@ -45,13 +45,13 @@ func (a *Ask) trust(ctx context.Context, c *fetch.Client, sources []*source, t *
 }
 
 // web makes the web of trust of the packagers' certificates. These come from the keyring package of the first
-// repository that has it, which need not be trusted for that: only what the masters certify counts, and they are
+// repository of those it is for that has it, which need not be trusted for that: only what the masters certify counts, and they are
 // known by their fingerprints. Only the list of revoked keys could be withheld by an old package, which is why
 // Resolve asks for newer packages than before, and verifies this one as any other if it is chosen.
 func (a *Ask) web(ctx context.Context, c *fetch.Client, sources []*source, t *progress.Task) (*fetch.Web, error) {
 	for _, s := range sources {
 		p := s.db.Package(a.Keyring)
-		if p == nil {
+		if p == nil || s.Keys != nil {
 			continue
 		}
 		if err := p.CheckFile(); err != nil {

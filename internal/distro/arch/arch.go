@@ -73,27 +73,30 @@ func (a *Arch) Defaults(r *recipe.Recipe) error {
 	if err != nil {
 		return err
 	}
-	refuse := func(what string) error { return fault.Newf(fault.Input, "%s: %s", r.Path, what) }
 	switch {
 	case r.Release != "":
-		return refuse("release: Arch Linux has none; leave it out")
+		return r.Refuse("release", "Arch Linux has none; leave it out")
 	case r.Packages.Recommends:
-		return refuse("packages.recommends: pacman's packages recommend nothing; name optional dependencies under packages.include")
+		return r.Refuse("packages.recommends", "pacman's packages recommend nothing; name optional dependencies under packages.include")
+	case r.Trust != (recipe.Trust{}):
+		return r.Refuse("trust", "it is for RPM packages alone")
 	}
-	for _, k := range r.Keys {
+	for i, k := range r.Keys {
 		if k.File != "" {
-			return refuse("keys: of the masters, the fingerprints are enough: the package " + p.Keyring + " brings the keys")
+			return r.Refuse(fmt.Sprintf("keys.%d.file", i), "of the masters, the fingerprints are enough: the package %s brings the keys", p.Keyring)
 		}
 	}
-	for _, repo := range r.Repositories {
-		if repo.Suite != "" || repo.Components != nil {
-			return refuse("repositories: " + repo.Name + ": suite and components are for Debian")
-		}
-		if repo.Name == lock.Built && r.AUR != nil {
-			return refuse("repositories: " + repo.Name + " is what the packages under aur make up; use another name")
-		}
-		if slices.Contains(p.Repositories, repo.Name) {
-			return refuse("repositories: " + repo.Name + " is one of the distribution's own; give its servers under mirrors")
+	for i, repo := range r.Repositories {
+		at := fmt.Sprintf("repositories.%d.", i)
+		switch {
+		case repo.Suite != "":
+			return r.Refuse(at+"suite", "it is for Debian alone")
+		case repo.Components != nil:
+			return r.Refuse(at+"components", "they are for Debian alone")
+		case repo.Name == lock.Built && r.AUR != nil:
+			return r.Refuse(at+"name", "%s is what the packages under aur make up; use another name", repo.Name)
+		case slices.Contains(p.Repositories, repo.Name):
+			return r.Refuse(at+"name", "%s is one of the distribution's own; give its servers under mirrors", repo.Name)
 		}
 	}
 	r.Disk.Table = cmp.Or(r.Disk.Table, recipe.TableGPT)
@@ -109,7 +112,7 @@ func (a *Arch) Defaults(r *recipe.Recipe) error {
 func (a *Arch) platform(r *recipe.Recipe) (platform, error) {
 	p, ok := a.facts.Arches[r.Arch]
 	if !ok {
-		return p, fault.Newf(fault.Input, "%s: arch: no facts about Arch Linux on %q", r.Path, r.Arch)
+		return p, r.Refuse("arch", "no facts about Arch Linux on %q", r.Arch)
 	}
 	return p, nil
 }
@@ -153,7 +156,7 @@ func (a *Arch) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, erro
 	}
 	ask := archive.Ask{
 		Request: archive.Request{Targets: a.include(r), Arch: p.Name, Exclude: r.Packages.Exclude},
-		Keyring: p.Keyring, Masters: masters(r, p), Previous: rq.Previous, Now: rq.Now,
+		Keyring: p.Keyring, Masters: masters(r, p), Previous: rq.Replaces, Now: rq.Now,
 	}
 	if ask.Repositories, err = repositories(r, p); err != nil {
 		return nil, err

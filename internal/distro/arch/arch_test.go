@@ -24,12 +24,14 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for want, r := range map[string]*recipe.Recipe{
-		"release":                {Arch: "x86_64", Release: "rolling"},
-		"packages.recommends":    {Arch: "x86_64", Packages: recipe.Packages{Recommends: true}},
-		"keys":                   {Arch: "x86_64", Keys: []recipe.Key{{File: "a.gpg"}}},
-		"suite and components":   {Arch: "x86_64", Repositories: []recipe.Repository{{Name: "a", Suite: "b"}}},
-		"the distribution's own": {Arch: "x86_64", Repositories: []recipe.Repository{{Name: "core"}}},
-		"no facts":               {Arch: "riscv64"},
+		"release":                   {Arch: "x86_64", Release: "rolling"},
+		"packages.recommends":       {Arch: "x86_64", Packages: recipe.Packages{Recommends: true}},
+		"keys":                      {Arch: "x86_64", Keys: []recipe.Key{{File: "a.gpg"}}},
+		"trust":                     {Arch: "x86_64", Trust: recipe.Trust{SHA1: "allow", Reason: "why"}},
+		"repositories.0.suite":      {Arch: "x86_64", Repositories: []recipe.Repository{{Name: "a", Suite: "b"}}},
+		"repositories.1.components": {Arch: "x86_64", Repositories: []recipe.Repository{{Name: "a"}, {Name: "b", Components: []string{"main"}}}},
+		"the distribution's own":    {Arch: "x86_64", Repositories: []recipe.Repository{{Name: "core"}}},
+		"no facts":                  {Arch: "riscv64"},
 	} {
 		if err := New().Defaults(r); fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

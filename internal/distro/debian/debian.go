@@ -15,7 +15,6 @@ import (
 
 	"ingot/internal/deb/archive"
 	"ingot/internal/distro"
-	"ingot/internal/fault"
 	"ingot/internal/lock"
 	"ingot/internal/recipe"
 )
@@ -77,7 +76,7 @@ func (d *Debian) Defaults(r *recipe.Recipe) error {
 		return err
 	}
 	if r.AUR != nil {
-		return fault.Newf(fault.Input, "%s: aur: Debian has no PKGBUILDs", r.Path)
+		return r.Refuse("aur", "Debian has no PKGBUILDs")
 	}
 	if r.Disk.Table == "" {
 		r.Disk.Table = recipe.TableGPT
@@ -94,10 +93,16 @@ func (d *Debian) Defaults(r *recipe.Recipe) error {
 	if len(r.Mirrors) == 0 {
 		r.Mirrors = d.facts.Mirrors
 	}
-	for _, repo := range r.Repositories {
-		if repo.First || repo.Signatures != "" {
-			return fault.Newf(fault.Input, "%s: repositories: %s: Debian has no first and signatures: the newest version wins, and what is signed is the index",
-				r.Path, repo.Name)
+	if r.Trust != (recipe.Trust{}) {
+		return r.Refuse("trust", "it is for RPM packages alone")
+	}
+	for i, repo := range r.Repositories {
+		at := fmt.Sprintf("repositories.%d.", i)
+		switch {
+		case repo.First:
+			return r.Refuse(at+"first", "it is for Arch Linux alone: of Debian's repositories, the newest version wins")
+		case repo.Signatures != "":
+			return r.Refuse(at+"signatures", "they are for Arch Linux alone: what is signed in Debian's repositories is the index")
 		}
 	}
 	return nil
@@ -112,12 +117,11 @@ func (d *Debian) release(r *recipe.Recipe) (release, arch, error) {
 			known = append(known, name)
 		}
 		slices.Sort(known)
-		return release{}, arch{}, fault.Newf(fault.Input, "%s: release: Debian %q is not known here; known: %s",
-			r.Path, r.Release, strings.Join(known, ", "))
+		return release{}, arch{}, r.Refuse("release", "Debian %q is not known here; known: %s", r.Release, strings.Join(known, ", "))
 	}
 	a, ok := d.facts.Arches[r.Arch]
 	if !ok {
-		return release{}, arch{}, fault.Newf(fault.Input, "%s: arch: no facts about Debian on %q", r.Path, r.Arch)
+		return release{}, arch{}, r.Refuse("arch", "no facts about Debian on %q", r.Arch)
 	}
 	return rel, a, nil
 }

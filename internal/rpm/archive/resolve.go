@@ -110,7 +110,7 @@ func Resolve(ctx context.Context, c *fetch.Client, rq Request, r *progress.Repor
 		return nil, nil, err
 	}
 	if rq.Previous != nil {
-		if err := l.GoesForward(rq.Previous, rpm.Compare); err != nil {
+		if err := l.GoesForward(rq.Previous, rpm.Compare, nil); err != nil {
 			return nil, nil, err
 		}
 	}
