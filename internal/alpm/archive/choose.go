@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"ingot/internal/alpm"
@@ -24,7 +25,7 @@ type Request struct {
 type Choice struct {
 	Package    *alpm.Package
 	Repository string
-	Explicit   bool          // a target, or a member of a group that is one
+	Explicit   bool          // a target, a member of a group that is one, or another repository's package of such a name
 	By         *alpm.Package // whose dependency it was chosen to meet; nil for an explicit one
 	For        alpm.Depend   // that dependency
 }
@@ -61,13 +62,17 @@ func Choose(ctx context.Context, repositories []*Database, rq Request) (*Selecti
 	if sel.Removed, err = w.settleConflicts(); err != nil {
 		return nil, err
 	}
+	if err := w.complete(sel.Removed); err != nil {
+		return nil, err
+	}
 	for _, c := range w.order() {
 		if c.pkg.Arch != "any" && rq.Arch != "" && c.pkg.Arch != rq.Arch {
 			return nil, fault.New(fault.Input, fmt.Errorf("package %s of repository %s is for %s, not for %s",
 				c.pkg, c.db.Name, c.pkg.Arch, rq.Arch), "correct the architecture, or the repository's mirrors")
 		}
 		choice := Choice{Package: c.pkg, Repository: c.db.Name}
-		if _, choice.Explicit = w.targets[c]; !choice.Explicit {
+		choice.Explicit = slices.ContainsFunc(w.explicit, func(t *candidate) bool { return t.pkg.Name == c.pkg.Name })
+		if !choice.Explicit {
 			choice.By, choice.For = c.by, c.need
 		}
 		sel.Choices = append(sel.Choices, choice)
@@ -78,6 +83,7 @@ func Choose(ctx context.Context, repositories []*Database, rq Request) (*Selecti
 // takeTargets finds the packages that the targets mean.
 func (w *walk) takeTargets() error {
 	var missing []string
+	var twice error
 	for _, target := range w.rq.Targets {
 		within, name := w.repositories, target
 		if db, rest, ok := strings.Cut(target, "/"); ok && db != "" {
@@ -94,8 +100,8 @@ func (w *walk) takeTargets() error {
 			missing = append(missing, target)
 		}
 		for _, c := range found {
-			if err := w.target(c); err != nil {
-				return fmt.Errorf("target %s: %w", target, err)
+			if err := w.target(c); err != nil && twice == nil {
+				twice = fmt.Errorf("target %s: %w", target, err)
 			}
 		}
 	}
@@ -103,7 +109,7 @@ func (w *walk) takeTargets() error {
 		return fault.New(fault.Missing, fmt.Errorf("no repository has a package or a group %s", strings.Join(missing, ", ")),
 			"check the spelling and the recipe's repositories")
 	}
-	return nil
+	return twice
 }
 
 func (w *walk) repository(name string) []*Database {

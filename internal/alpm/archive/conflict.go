@@ -23,7 +23,7 @@ func (c *Conflict) Error() string {
 }
 
 // settleConflicts removes those of the chosen packages that are in conflict with one that provides them, as
-// pacman does. Any other conflict is an error, and so is a dependency that is lost with a removal.
+// pacman does. Any other conflict is an error.
 func (w *walk) settleConflicts() ([]Removal, error) {
 	var removed []Removal
 	for _, c := range slices.Clone(w.chosen) {
@@ -48,9 +48,12 @@ func (w *walk) settleConflicts() ([]Removal, error) {
 			w.chosen = slices.DeleteFunc(w.chosen, func(c *candidate) bool { return w.named[c.pkg.Name] == nil })
 		}
 	}
-	if removed == nil {
-		return nil, nil
-	}
+	return removed, nil
+}
+
+// complete checks that the packages which are left depend on nothing else. That can be where one was removed, or where another
+// one of the name of a target was chosen before it.
+func (w *walk) complete(removed []Removal) error {
 	for _, c := range w.chosen {
 		for _, d := range c.pkg.Depends {
 			if !w.met(d) {
@@ -58,9 +61,13 @@ func (w *walk) settleConflicts() ([]Removal, error) {
 			}
 		}
 	}
-	if len(w.failed.Missing) > 0 {
-		w.failed.Removed = removed
-		return nil, fault.New(fault.Unsatisfiable, &w.failed, "leave one of the conflicting packages out")
+	if len(w.failed.Missing) == 0 {
+		return nil
 	}
-	return removed, nil
+	w.failed.Removed = removed
+	hint := "name one of the packages whose names are the same"
+	if removed != nil {
+		hint = "leave one of the conflicting packages out"
+	}
+	return fault.New(fault.Unsatisfiable, &w.failed, hint)
 }

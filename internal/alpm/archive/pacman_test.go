@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,12 +120,14 @@ func compare(t *testing.T, dbs []*Database, rq Request, answer string, ok bool, 
 	}
 }
 
-// pacman runs the real one with an empty local database and the databases of a snapshot.
+// pacman runs the real one with an empty local database and some repositories.
 type pacman struct {
 	program, dir string
 }
 
-func newPacman(t *testing.T, snapshot string) *pacman {
+// newPacman returns one that knows the repositories of these names, in this order, whose databases and packages are in a
+// folder.
+func newPacman(t *testing.T, repositories []string, folder string) *pacman {
 	t.Helper()
 	program, err := exec.LookPath("pacman")
 	if err != nil {
@@ -134,20 +135,20 @@ func newPacman(t *testing.T, snapshot string) *pacman {
 	}
 	p := &pacman{program, t.TempDir()}
 	conf := "[options]\nArchitecture = x86_64\nSigLevel = Never\n"
-	for _, folder := range []string{"db/sync", "db/local", "root", "cache", "gpg", "hooks"} {
-		if err := os.MkdirAll(filepath.Join(p.dir, folder), 0o755); err != nil {
+	for _, own := range []string{"db/sync", "db/local", "root", "cache", "gpg", "hooks"} {
+		if err := os.MkdirAll(filepath.Join(p.dir, own), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, repo := range snapshots[snapshot] {
-		data, err := os.ReadFile(alpmtest.Data(t, "db", snapshot, repo+".db"))
+	for _, repo := range repositories {
+		data, err := os.ReadFile(filepath.Join(folder, repo+".db"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(filepath.Join(p.dir, "db/sync", repo+".db"), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		conf += "[" + repo + "]\nServer = file://" + p.dir + "/none\n"
+		conf += "[" + repo + "]\nServer = file://" + folder + "\n"
 	}
 	if err := os.WriteFile(filepath.Join(p.dir, "pacman.conf"), []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
@@ -159,7 +160,7 @@ func (p *pacman) run(t *testing.T, args ...string) (stdout, stderr string, ok bo
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), p.program, append([]string{"--config", p.dir + "/pacman.conf", "-r", p.dir + "/root",
 		"-b", p.dir + "/db", "--cachedir", p.dir + "/cache", "--gpgdir", p.dir + "/gpg", "--hookdir", p.dir + "/hooks",
-		"--logfile", "/dev/null", "--noconfirm", "--color", "never"}, args...)...)
+		"--logfile", p.dir + "/log", "--noconfirm", "--color", "never"}, args...)...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH"), "COLUMNS=1000000"}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -169,143 +170,4 @@ func (p *pacman) run(t *testing.T, args ...string) (stdout, stderr string, ok bo
 		t.Fatal(err)
 	}
 	return out.String(), errs.String() + out.String(), err == nil
-}
-
-// randomTargets returns 50 requests of one to four targets: packages, groups, provided names, with versions
-// or a repository, and some that do not exist. Every fifth holds two packages in conflict.
-func randomTargets(dbs []*Database, db *Database, r *rand.Rand) [][]string {
-	w, err := newWalk(context.Background(), dbs, Request{})
-	if err != nil {
-		panic(err)
-	}
-	var names, others []string
-	var pairs [][]string
-	for _, p := range db.Packages {
-		names = append(names, p.Name)
-		for _, d := range p.Provides {
-			others = append(others, d.Name, d.String())
-		}
-		others = append(others, p.Groups...)
-		for _, d := range append(p.Depends, p.Conflicts...) {
-			others = append(others, d.String())
-		}
-		others = append(others, p.Name+"="+p.Version, p.Name+">"+p.Version, db.Name+"/"+p.Name)
-		for _, d := range p.Conflicts {
-			if c := w.provider(d, func(c *candidate) bool { return c.pkg != p }); c != nil {
-				pairs = append(pairs, []string{p.Name, c.pkg.Name})
-			}
-		}
-	}
-	slices.Sort(others)
-	others = slices.Compact(others)
-	var all [][]string
-	for i := range 50 {
-		targets := []string{names[r.IntN(len(names))]}
-		if i%5 == 0 {
-			targets = slices.Clone(pairs[r.IntN(len(pairs))])
-		}
-		for range r.IntN(3) {
-			targets = append(targets, names[r.IntN(len(names))])
-		}
-		if i%2 == 1 {
-			targets = append(targets, others[r.IntN(len(others))])
-		}
-		if i%16 == 7 {
-			targets = append(targets, "no-such-package")
-		}
-		all = append(all, targets)
-	}
-	return all
-}
-
-// TestBesidePacman asks the real pacman the same.
-func TestBesidePacman(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("runs pacman some hundred times")
-	}
-	for name := range snapshots {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			besidePacman(t, name)
-		})
-	}
-}
-
-func besidePacman(t *testing.T, name string) {
-	p, plain, full := newPacman(t, name), withoutConflicts(snapshot(t, name)), snapshot(t, name)
-	r := rand.New(rand.NewPCG(2014, 2017))
-	failing, conflicts := 0, 0
-	for _, db := range full {
-		for i, targets := range randomTargets(full, db, r) {
-			answer, said, ok := p.run(t, append([]string{"-Sp", "--print-format", "%r %n %v"}, targets...)...)
-			compare(t, plain, Request{Targets: targets, Arch: "x86_64"}, onlyPackages(answer, full), ok, said)
-			if !ok {
-				failing++
-			} else if i%5 == 0 {
-				// Without --print, pacman looks at conflicts too, tells what it would install, by name, and
-				// then fails to find the files.
-				_, said, _ = p.run(t, append([]string{"-S"}, targets...)...)
-				conflicts += compareConflicts(t, full, targets, said)
-			}
-		}
-	}
-	t.Logf("%d requests cannot be satisfied, %d have conflicts", failing, conflicts)
-	if failing < 5 || conflicts < 5 {
-		t.Errorf("too few failures (%d) and conflicts (%d) to prove anything", failing, conflicts)
-	}
-}
-
-// onlyPackages drops what pacman prints besides packages when providers are to be chosen.
-func onlyPackages(answer string, dbs []*Database) string {
-	var b strings.Builder
-	for line := range strings.Lines(answer) {
-		if words := strings.Fields(line); len(words) == 3 && slices.ContainsFunc(dbs, func(d *Database) bool { return d.Name == words[0] }) {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
-}
-
-// compareConflicts compares with what pacman says it is going to install; 1 if conflicts played a part.
-func compareConflicts(t *testing.T, dbs []*Database, targets []string, said string) int {
-	t.Helper()
-	sel, err := Choose(context.Background(), dbs, Request{Targets: targets, Arch: "x86_64"})
-	_, list, ok := strings.Cut(said, "\nPackages (")
-	var c *Conflict
-	var f *Failure
-	switch {
-	case err != nil && ok:
-		t.Errorf("%q: pacman would install it, but: %v", targets, err)
-	case errors.As(err, &c):
-		if !strings.Contains(said, "unresolvable package conflicts") || !strings.Contains(said, c.Package.Name+" and "+c.With.Name) {
-			t.Errorf("%q: %v, but pacman says %s", targets, err, said)
-		}
-	case errors.As(err, &f):
-		if len(f.Removed) == 0 || !strings.Contains(said, "unable to satisfy dependency") {
-			t.Errorf("%q: %v, but pacman says %s", targets, err, said)
-		}
-	case err != nil || !ok:
-		t.Errorf("%q: %v, but pacman says %s", targets, err, said)
-	default:
-		list, _, _ = strings.Cut(list, "\n")
-		_, list, _ = strings.Cut(list, ")")
-		var ours []string
-		for _, c := range sel.Choices {
-			ours = append(ours, c.Package.Name+"-"+c.Package.Version)
-		}
-		pacmans := strings.Fields(list)
-		slices.Sort(ours)
-		slices.Sort(pacmans)
-		if d := gocmp.Diff(pacmans, ours); d != "" {
-			t.Errorf("%q (-pacman +ours)\n%s", targets, d)
-		}
-		for _, out := range sel.Removed {
-			if want := fmt.Sprintf("removing '%s' from target list because it conflicts with '%s'", out.Package.Name, out.For.Name); !strings.Contains(said, want) {
-				t.Errorf("%q: %v removed for %v, but pacman says %s", targets, out.Package, out.For, said)
-			}
-		}
-		return min(len(sel.Removed), 1)
-	}
-	return 1
 }
