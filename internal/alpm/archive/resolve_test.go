@@ -279,18 +279,8 @@ func TestRefusals(t *testing.T) {
 			w.update(t, "core")
 		}, fault.Input, []string{"archlinux-keyring", "1099511627776 bytes"}},
 		"two repositories of a name": {func(t *testing.T, w *world, a *archive.Ask) {
-			a.Repositories = append(a.Repositories, archive.Repository{Name: "core", Local: local(t, "core")})
+			a.Repositories = append(a.Repositories, archive.Repository{Name: "core"})
 		}, fault.Input, []string{"core", "another one has it"}},
-		"a local repository of another name": {func(t *testing.T, w *world, a *archive.Ask) {
-			a.Repositories = append(a.Repositories, archive.Repository{Name: "aur", Local: local(t, "core")})
-		}, fault.Input, []string{"aur", `called "core"`}},
-		"a local repository that should be signed": {func(t *testing.T, w *world, a *archive.Ask) {
-			a.Repositories = append(a.Repositories, archive.Repository{Name: "aur", Local: local(t, "aur"), SignedDatabase: true})
-		}, fault.Input, []string{"aur", "nothing of it is fetched or verified"}},
-		"a hostile file name of a local repository": {func(t *testing.T, w *world, a *archive.Ask) {
-			a.Repositories = append([]archive.Repository{{Name: "aur", Local: local(t, "aur", &alpm.Package{
-				Name: "htop", Version: "9-1", Arch: "any", Filename: "../htop", FileSize: 1, SHA256: strings.Repeat("0", 64)})}}, a.Repositories...)
-		}, fault.Input, []string{"repository aur", "no name of a package file"}},
 		"dated in the future": {func(t *testing.T, w *world, _ *archive.Ask) {
 			s := htop
 			s.Built = time.Now().Add(10 * 24 * time.Hour)
@@ -344,8 +334,14 @@ func TestResolveLocal(t *testing.T) {
 	for _, version := range []string{"9-1", "1-1"} {
 		db := local(t, "aur", &alpm.Package{Name: "htop", Version: version, Arch: "any", Filename: "htop-" + version + "-any.pkg.tar.zst",
 			FileSize: 1, SHA256: strings.Repeat("0", 64), Depends: []alpm.Depend{{Name: "glibc"}}})
-		a.Repositories = append([]archive.Repository{{Name: "aur", Local: db}}, w.ask().Repositories...)
-		l := w.resolve(t, a)
+		d, err := archive.Read(t.Context(), w.client, a, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, _, err := d.Resolve(t.Context(), a.Request, db)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got, want := names(l), "core/glibc-2:2.40-1 aur/htop-"+version; got != want {
 			t.Errorf("packages %s, not %s", got, want)
 		}
