@@ -12,6 +12,7 @@ import (
 
 	"ingot/internal/alpm/alpmtest"
 	"ingot/internal/tree"
+	"ingot/internal/tree/treetest"
 )
 
 // pacman is the real one, working on a tree.
@@ -136,26 +137,10 @@ func changeDescs(t testing.TB, root, pattern, by string) {
 	}
 }
 
-// sameTree fails the test for every difference between two trees. The times of directories do not count, which are those
-// of the last change in them, nor do paths that are to be ignored.
+// sameTree fails the test for every difference between two trees but in paths that are to be ignored.
 func sameTree(t testing.TB, a, b string, ignore ...string) {
 	t.Helper()
-	var sources [2]tree.Source
-	for i, root := range []string{a, b} {
-		dir, err := tree.Dir(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sources[i] = tree.Clamp(dir, date)
-	}
-	all, err := tree.Diff(t.Context(), sources[0], sources[1], tree.DiffOptions{Times: true, Ignore: ignore})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range all {
-		if st, err := os.Lstat(filepath.Join(a, d.Path)); d.Aspect == tree.MTime && err == nil && st.IsDir() {
-			continue
-		}
+	for _, d := range treetest.Diff(t, a, b, date, ignore...) {
 		t.Error(d)
 		if d.Aspect == tree.Content {
 			x, _ := os.ReadFile(filepath.Join(a, d.Path))

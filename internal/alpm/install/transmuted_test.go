@@ -18,7 +18,6 @@ import (
 	"ingot/internal/lock"
 	"ingot/internal/sandbox"
 	"ingot/internal/transmutetest"
-	"ingot/internal/tree"
 	"ingot/internal/tree/treetest"
 )
 
@@ -90,22 +89,7 @@ func TestTransmuted(t *testing.T) {
 	t.Logf("pacman: %v", time.Since(start).Round(time.Millisecond))
 	rewriteDescriptions(t, theirs, l.Date)
 
-	var sources [2]tree.Source
-	for i, root := range []string{ours, theirs} {
-		dir, err := tree.Dir(root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sources[i] = tree.Clamp(dir, l.Date)
-	}
-	all, err := tree.Diff(t.Context(), sources[0], sources[1], tree.DiffOptions{Ignore: treetest.Explained(t, "Arch Linux"), Times: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, d := range all {
-		if st, err := os.Lstat(filepath.Join(ours, d.Path)); d.Aspect == tree.MTime && err == nil && st.IsDir() {
-			continue // docs/fidelity.md explains times of directories by a rule
-		}
+	for _, d := range treetest.Diff(t, ours, theirs, l.Date, treetest.Explained(t, "Arch Linux")...) {
 		t.Errorf("ours and pacman's differ: %v", d)
 	}
 	if out, err := peer.Run(t.Context(), ours, "-Qkk"); err != nil {

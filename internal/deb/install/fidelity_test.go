@@ -98,43 +98,21 @@ func bootstrap(t *testing.T, date time.Time, variant string, include []string) (
 	return root, debs, log
 }
 
-// diff returns what differs between two trees whose files are no younger than a date.
-func diff(t *testing.T, a, b string, date time.Time, ignore []string) []tree.Difference {
+// samePyc reports whether a difference is that of compiled Python in its header, which docs/fidelity.md explains by a rule.
+func samePyc(t *testing.T, d tree.Difference, ours, theirs string) bool {
 	t.Helper()
-	var sources [2]tree.Source
-	for i, root := range []string{a, b} {
-		dir, err := tree.Dir(root)
-		if err != nil {
-			t.Fatal(err)
+	if d.Aspect != tree.Content || !strings.HasSuffix(d.Path, ".pyc") {
+		return false
+	}
+	var code [2][]byte
+	for i, root := range []string{ours, theirs} {
+		text, err := os.ReadFile(filepath.Join(root, d.Path))
+		if err != nil || len(text) < pycHeaderSize {
+			t.Fatal(d, err)
 		}
-		sources[i] = tree.Clamp(dir, date)
+		code[i] = append(text[:4:4], text[pycHeaderSize:]...)
 	}
-	all, err := tree.Diff(t.Context(), sources[0], sources[1], tree.DiffOptions{Ignore: ignore, Times: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-// followsRule reports whether a difference is one of the two kinds that docs/fidelity.md explains by a rule.
-func followsRule(t *testing.T, d tree.Difference, ours, theirs string) bool {
-	t.Helper()
-	switch {
-	case d.Aspect == tree.MTime:
-		st, err := os.Lstat(filepath.Join(ours, d.Path))
-		return err == nil && st.IsDir()
-	case d.Aspect == tree.Content && strings.HasSuffix(d.Path, ".pyc"):
-		var code [2][]byte
-		for i, root := range []string{ours, theirs} {
-			text, err := os.ReadFile(filepath.Join(root, d.Path))
-			if err != nil || len(text) < pycHeaderSize {
-				t.Fatal(d, err)
-			}
-			code[i] = append(text[:4:4], text[pycHeaderSize:]...)
-		}
-		return bytes.Equal(code[0], code[1])
-	}
-	return false
+	return bytes.Equal(code[0], code[1])
 }
 
 // The tree must be the one that mmdebstrap makes of the same packages, and a second one must equal the first.
@@ -174,12 +152,12 @@ func TestFidelity(t *testing.T) {
 				t.Logf("%d packages, %d jobs: %v", len(l.Packages), jobs, time.Since(start).Round(time.Millisecond))
 				roots = append(roots, root)
 			}
-			for _, d := range diff(t, roots[0], reference, date, treetest.Explained(t, "Debian")) {
-				if !followsRule(t, d, roots[0], reference) {
+			for _, d := range treetest.Diff(t, roots[0], reference, date, treetest.Explained(t, "Debian")...) {
+				if !samePyc(t, d, roots[0], reference) {
 					t.Errorf("ours and mmdebstrap's differ: %v", d)
 				}
 			}
-			for _, d := range diff(t, roots[0], roots[1], date, []string{"/etc/ssh/ssh_host_*"}) {
+			for _, d := range treetest.Diff(t, roots[0], roots[1], date, "/etc/ssh/ssh_host_*") {
 				t.Errorf("two installations differ: %v", d)
 			}
 			checkDpkg(t, roots[1])
