@@ -22,6 +22,9 @@ func matchesAny(patterns []string, s string) bool {
 	return false
 }
 
+// specials are the characters that do not stand for themselves in a pattern.
+const specials = `*?[\`
+
 // fnmatch is fnmatch(3) without flags: "*" stands for any string, slashes and a leading dot included, "?" for a
 // character, "[...]" for one of a set (POSIX.1-2017, Shell Command Language, 2.13.1), and a backslash takes the meaning
 // from what follows.
@@ -33,8 +36,8 @@ func fnmatch(pattern, s string) bool {
 		switch {
 		case pattern != "" && pattern[0] == '*':
 			pattern = strings.TrimLeft(pattern, "*")
-			if pattern == "" {
-				return true
+			if !strings.ContainsAny(pattern, specials) && utf8.ValidString(pattern) {
+				return strings.HasSuffix(s, pattern)
 			}
 			star, retryPattern, retry = true, pattern, s
 			continue

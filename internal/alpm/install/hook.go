@@ -11,12 +11,10 @@ import (
 // hook is a hook as alpm-hooks(5) describes it. One without triggers does nothing, and serves to mask another one.
 type hook struct {
 	name         string // of its file
-	description  string
 	triggers     []trigger
 	after        bool // it runs after the transaction; otherwise before
 	exec         []string
 	depends      []alpm.Depend
-	abortOnFail  bool
 	needsTargets bool
 }
 
@@ -90,8 +88,7 @@ func (p *hookParser) line(line string) error {
 		return fmt.Errorf("option %q stands before any section", key)
 	case p.section == "Trigger":
 		set = p.setTrigger
-	case key == "AbortOnFail":
-		p.abortOnFail = true
+	case key == "AbortOnFail": // it is for hooks before a transaction
 		return nil
 	case key == "NeedsTargets":
 		p.needsTargets = true
@@ -139,8 +136,7 @@ func (p *hookParser) setAction(key, value string) (err error) {
 		if !p.after && value != "PreTransaction" {
 			return fmt.Errorf("%s cannot be %q", key, value)
 		}
-	case "Description":
-		p.description = value
+	case "Description": // for people
 	case "Depends":
 		d, err := alpm.ParseDepend(value)
 		if err != nil {

@@ -25,7 +25,7 @@ func TestParseHook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &hook{name: "x.hook", description: "two = 2", after: true, exec: []string{"/bin/x", "a b"}, abortOnFail: true, needsTargets: true,
+	want := &hook{name: "x.hook", after: true, exec: []string{"/bin/x", "a b"}, needsTargets: true,
 		depends: []alpm.Depend{{Name: "x", Op: ">=", Version: "2"}, {Name: "y"}},
 		triggers: []trigger{
 			{install: true, known: true, kind: kindPath, targets: []string{"a=b", "!c d"}},

@@ -132,6 +132,9 @@ func (in *installer) readHook(dir, name string) (*hook, error) {
 		return &hook{name: name}, nil // the tree's /dev is empty
 	}
 	text, err := in.read(file)
+	if err == nil && text == nil {
+		err = fault.Newf(fault.Input, "it is a link to nothing in the tree")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -151,19 +154,39 @@ func (h *hook) matches(pkgs []*pkg) []string {
 			continue
 		}
 		for _, p := range pkgs {
-			candidates := p.files
+			names := p.files
 			if t.kind == kindPackage {
-				candidates = []string{p.Name}
+				names = []string{p.Name}
 			}
-			for _, c := range candidates {
-				if matchesAny(t.targets, c) {
-					all = append(all, c)
-				}
-			}
+			all = t.appendMatches(all, names)
 		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
+}
+
+// appendMatches appends those of the names, which are sorted, that fit the targets.
+func (t *trigger) appendMatches(all, names []string) []string {
+	for _, target := range t.targets {
+		if target[0] == '!' {
+			continue // it only takes away
+		}
+		// Only what begins as the target does can fit it.
+		start := target
+		if i := strings.IndexAny(target, specials); i >= 0 {
+			start = target[:i]
+		}
+		from, _ := slices.BinarySearch(names, start)
+		for _, name := range names[from:] {
+			if !strings.HasPrefix(name, start) {
+				break
+			}
+			if matchesAny(t.targets, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
 }
 
 // unmet returns the first dependency that no package meets, or nil.

@@ -82,7 +82,7 @@ func TestOneTree(t *testing.T) {
 	sameTree(t, roots[0], roots[2])
 }
 
-// Between two scripts, packages are written at once; a script sees those before it and none after it.
+// Unpack writes files, and nothing else.
 func TestUnpack(t *testing.T) {
 	t.Parallel()
 	p := alpmtest.Pack("p", "", "usr/x")
@@ -122,6 +122,16 @@ func TestPreHooks(t *testing.T) {
 	broken := errors.New("broken")
 	_, err := tryInstall(t, append(alpmtest.Base(t), p), func(o *Options) { o.PreHooks = func(context.Context) error { return broken } })
 	if !errors.Is(err, broken) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A link that leads to nothing masks no hook.
+func TestDanglingHook(t *testing.T) {
+	t.Parallel()
+	p := alpmtest.Pack("p", "")
+	p.Link("etc/pacman.d/hooks/x.hook", "nowhere")
+	if _, err := tryInstall(t, []alpmtest.Package{p}, nil); fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), "x.hook: it is a link to nothing") {
 		t.Errorf("error %v", err)
 	}
 }
