@@ -17,6 +17,9 @@ import (
 	"ingot/internal/progress"
 )
 
+// pacmanFormat is that of Arch Linux.
+var pacmanFormat = format{layout: merged, scripts: ".INSTALL", pack: packPacman, python: true}
+
 // ArchOptions says how the transmuted Arch Linux is made.
 type ArchOptions struct {
 	// Cache is ingot's cache folder, or one like it: downloads are kept in it, and the packages that are made. It
@@ -53,7 +56,7 @@ func NewArch(ctx context.Context, dir string, o ArchOptions) (*Arch, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := readTable("arch/packages.yaml")
+	t, err := readTable("arch", pacmanFormat)
 	if err != nil {
 		return nil, err
 	}

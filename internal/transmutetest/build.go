@@ -29,13 +29,14 @@ type made struct {
 }
 
 // shaping are the files of code that decide what a package holds.
-var shaping = []string{"build.go", "content.go", "pkgfile.go", "python.go"}
+var shaping = []string{"build.go", "content.go", "pkgfile.go", "python.go", "rpmbuild.go"}
 
 // epoch is the date of packages that have nothing of Debian's.
 var epoch = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func overlay(name string) (fs.FS, bool) {
-	dir, err := fs.Sub(source, "arch/overlay/"+name)
+// overlay returns what a package of a distribution has laid over it.
+func (t *table) overlay(name string) (fs.FS, bool) {
+	dir, err := fs.Sub(source, t.folder+"/overlay/"+name)
 	if err != nil {
 		return nil, false
 	}
@@ -60,10 +61,14 @@ func (m *made) key(t *table, py *python) (string, error) {
 		return "", err
 	}
 	fmt.Fprintf(sum, "%s\n%q\n%q\n", text, m.depends, t.Drop)
-	for _, d := range slices.Concat(m.debs, py.debs) {
+	all := slices.Clone(m.debs)
+	if py != nil {
+		all = append(all, py.debs...)
+	}
+	for _, d := range all {
 		fmt.Fprintln(sum, d.SHA256)
 	}
-	if dir, ok := overlay(m.Name); ok {
+	if dir, ok := t.overlay(m.Name); ok {
 		err := fs.WalkDir(dir, ".", func(name string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() {
 				return err
@@ -133,7 +138,7 @@ func sound(name string) bool {
 }
 
 func (m *made) write(ctx context.Context, w io.Writer, t *table, py *python) error {
-	c := newContent(merged)
+	c := newContent(t.layout)
 	dropped := func(name string) bool {
 		drops := func(pattern string) bool { return matches(pattern, name) }
 		return slices.ContainsFunc(t.Drop, drops) && !slices.ContainsFunc(m.Keep, drops)
@@ -152,18 +157,23 @@ func (m *made) write(ctx context.Context, w io.Writer, t *table, py *python) err
 		}
 	}
 	var scriptlet []byte
-	if dir, ok := overlay(m.Name); ok {
+	if dir, ok := t.overlay(m.Name); ok {
 		if err := c.overlay(dir); err != nil {
 			return err
 		}
-		if n := c.nodes[".INSTALL"]; n != nil {
+		if n := c.nodes[t.scripts]; n != nil {
 			scriptlet = n.data
-			delete(c.nodes, ".INSTALL")
+			delete(c.nodes, t.scripts)
 		}
 	}
 	if err := c.finish(m.spec); err != nil {
 		return err
 	}
+	return t.pack(ctx, w, m, c, scriptlet, py)
+}
+
+// packPacman writes a package as makepkg does.
+func packPacman(ctx context.Context, w io.Writer, m *made, c *content, scriptlet []byte, py *python) error {
 	p, err := m.info(c)
 	if err != nil {
 		return err

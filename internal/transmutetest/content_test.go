@@ -70,7 +70,7 @@ func TestPacmanVersion(t *testing.T) {
 
 // TestSameBytes makes packages of several kinds twice.
 func TestSameBytes(t *testing.T) {
-	table, err := readTable("arch/packages.yaml")
+	table, err := readTable("arch", pacmanFormat)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
 // Package transmutetest makes other distributions out of Debian: real packages of its archive, merged, renamed
 // and repacked when a test runs, as signed repositories that look like the other distribution's own. So what
-// installs Arch Linux is tried on programs that run, and kernels that boot, where no mirror of Arch can be reached.
+// installs Arch Linux and CentOS is tried on programs that run, and kernels that boot, where no mirror of theirs can be reached.
 //
 // What becomes of which Debian package is data: a table (arch/packages.yaml) and files that are laid over
 // what the Debian packages bring (arch/overlay/PACKAGE). Contents are a function of the Debian packages and of
@@ -8,8 +8,10 @@
 package transmutetest
 
 import (
+	"context"
 	"embed"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -19,7 +21,7 @@ import (
 
 // source is everything of this package that decides what packages hold: data, and the code that reads it.
 //
-//go:embed *.go all:arch
+//go:embed *.go all:arch all:centos
 var source embed.FS
 
 // table says which packages a distribution has.
@@ -36,6 +38,17 @@ type table struct {
 	Core    []string          `yaml:"core"` // what these need is in the first repository, all else in the second
 
 	owner map[string]*spec // by SET/DEB
+
+	format
+	folder string // of the table and its overlays
+}
+
+// format is how packages of a distribution are made.
+type format struct {
+	layout  func(string) string // where a path of a Debian package goes
+	scripts string              // the file of an overlay that is no file of the package, but has its scripts
+	pack    func(ctx context.Context, w io.Writer, m *made, c *content, scripts []byte, py *python) error
+	python  bool // Python is compiled
 }
 
 // set is a choice of Debian packages.
@@ -90,12 +103,13 @@ func (s *spec) id() string {
 // mainSet is the set of packages that name none.
 const mainSet = "main"
 
-func readTable(name string) (*table, error) {
+func readTable(folder string, f format) (*table, error) {
+	name := folder + "/packages.yaml"
 	text, err := source.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	t := &table{owner: make(map[string]*spec)}
+	t := &table{owner: make(map[string]*spec), format: f, folder: folder}
 	if err := yaml.UnmarshalWithOptions(text, t, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}

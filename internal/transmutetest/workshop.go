@@ -45,11 +45,17 @@ func newWorkshop(ctx context.Context, t *table, cache string, r *progress.Report
 	if err := os.MkdirAll(w.cache, 0o755); err != nil {
 		return nil, err
 	}
-	w.python, err = newPython(debs, w.cache)
+	if t.python {
+		w.python, err = newPython(debs, w.cache)
+	}
 	return w, err
 }
 
-func (w *workshop) close() { w.python.close() }
+func (w *workshop) close() {
+	if w.python != nil {
+		w.python.close()
+	}
+}
 
 // build makes packages, the largest first, as many at a time as there are processors.
 func (w *workshop) build(ctx context.Context, packages map[string]*made, r *progress.Reporter) error {

@@ -91,7 +91,7 @@ var checks = []check{
 		elif [ "$(timedatectl show --property NTP --value 2>/dev/null)" = yes ]; then
 			timedatectl show
 		else
-			pgrep -l '^(ntpd|chronyd|openntpd|systemd-timesyn)'
+			ps -e -o comm= | grep -xE 'ntpd|chronyd|openntpd|systemd-timesyn'
 		fi`},
 	{name: "root-writable", script: `
 		grep ' / ' /proc/mounts

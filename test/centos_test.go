@@ -1,0 +1,105 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ingot/internal/fault"
+	"ingot/internal/progress"
+	"ingot/internal/transmutetest"
+)
+
+// centosRecipe is a recipe like the shipped one, for a transmuted mirror. The packages that it excludes are not transmuted.
+const centosRecipe = `name: centos
+description: Transmuted CentOS 6.5
+distro: centos
+release: "6.5"
+mirrors: ["%s"]
+keys: [{fingerprint: %s, file: %s}]
+packages:
+  exclude: [xfsprogs]
+disk:
+  volume-size: 8
+test:
+  run:
+    - '[ "$(id -un)" = ec2-user ]'
+    - 'sudo rpm -Va --nomtime > verify; ! grep -v " c /" verify'
+    - 'rpm -q kernel | grep -x kernel-2.6.32-431.el6.x86_64'
+    - 'grep -x "coreutils saw sed 1" /var/log/triggers.log'
+    - 'grep -x /bin/bash /etc/shells'
+    - '! sudo grep -q . /home/ec2-user/.ssh/authorized_keys.new'
+`
+
+// newCentOS makes the transmuted mirror in a folder that everybody may read.
+func newCentOS(t *testing.T) *transmutetest.CentOS {
+	t.Helper()
+	for _, program := range []string{"rpmbuild", "rpmsign", "createrepo_c", "gpg"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skip("the host lacks a program:", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "ingot-centos-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, err := transmutetest.NewCentOS(t.Context(), filepath.Join(dir, "mirror"), transmutetest.CentOSOptions{
+		Cache: userCache(t),
+		Progress: progress.New(func(e progress.Event) {
+			if e.Kind == progress.End {
+				t.Log(e.Name, e.Text)
+			}
+		}),
+	})
+	if fault.KindOf(err) == fault.Unreachable {
+		t.Skip("the live mirror cannot be reached:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestCentOS builds an image of the transmuted CentOS 6.5 twice, and boots it from a virtio disk, or with INGOT_E2E from an IDE
+// disk, too.
+func TestCentOS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and boots a whole image")
+	}
+	c := newCentOS(t)
+	recipe := filepath.Join(t.TempDir(), "centos.yaml")
+	if err := os.WriteFile(recipe, fmt.Appendf(nil, centosRecipe, c.Mirror(), c.Fingerprint, c.KeyFile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, recipe, nil, nil, "TZ=Pacific/Kiritimati")
+	w.must(t, 5*time.Minute, "lock", w.recipe)
+	w.must(t, 15*time.Minute, "build", w.recipe)
+	if m := w.manifest(t); !m.PublicOK {
+		t.Error("the image failed its audit")
+	}
+	t.Run("rpm", func(t *testing.T) {
+		root := strings.TrimSpace(w.must(t, time.Minute, "tree", "--quiet", w.recipe))
+		out := w.must(t, 5*time.Minute, "shell", "--quiet", root, "--", "sh", "-c", "rpm -Va --nomtime || true")
+		for line := range strings.Lines(out) {
+			if !strings.Contains(line, " c /") { // files of packages that an image has to change
+				t.Errorf("rpm finds fault with the tree: %s", line)
+			}
+		}
+	})
+	t.Run("reproducible", w.builtTwice)
+	t.Run("boot", func(t *testing.T) {
+		bus := "virtio"
+		if os.Getenv("INGOT_E2E") != "" {
+			bus = "virtio,ide"
+		}
+		w.must(t, 55*time.Minute, "boot", w.recipe, "--bus", bus)
+	})
+}
