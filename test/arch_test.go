@@ -25,7 +25,7 @@ const guestChecks = `
     - '! sudo pacman --config /etc/pacman-guest.conf --noconfirm -S marginal'
     - 'sudo pacman --noconfirm -Rs world && ! pacman -Q world && ! command -v world'
     - 'sudo pacman -Dk && sudo pacman -Qkk hello'
-    - 'pacman -Qi growpart | grep -q "Packager.*ingot" && sudo pacman -Qkk growpart netplan && ! pacman -Q cloud-guest-utils'
+    - 'pacman -Qi growpart | grep -q "Packager.*ingot" && sudo pacman -Qkk growpart netplan && ! pacman -Qq | grep -qx cloud-guest-utils'
 `
 
 // archRecipe is a recipe like the shipped ones, for the transmuted repositories.
