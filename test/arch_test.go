@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"ingot/internal/fault"
 	"ingot/internal/progress"
 	"ingot/internal/transmutetest"
 )
@@ -70,31 +69,12 @@ repositories:
 	return b.String()
 }
 
-// newArch makes the transmuted repositories in a folder that everybody may read.
+// newArch makes the transmuted repositories.
 func newArch(t *testing.T) *transmutetest.Arch {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ingot-arch-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	a, err := transmutetest.NewArch(t.Context(), filepath.Join(dir, "mirror"), transmutetest.ArchOptions{
-		Cache: userCache(t),
-		Progress: progress.New(func(e progress.Event) {
-			if e.Kind == progress.End {
-				t.Log(e.Name, e.Text)
-			}
-		}),
+	a := transmuted(t, func(dir string, p *progress.Reporter) (*transmutetest.Arch, error) {
+		return transmutetest.NewArch(t.Context(), dir, transmutetest.ArchOptions{Cache: userCache(t), Progress: p})
 	})
-	if fault.KindOf(err) == fault.Unreachable {
-		t.Skip("the live mirror cannot be reached:", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 	hello(t, a, "1-1")
 	return a
 }

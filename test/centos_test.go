@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"ingot/internal/fault"
 	"ingot/internal/progress"
 	"ingot/internal/transmutetest"
 )
@@ -35,7 +34,7 @@ test:
     - '! sudo grep -q . /home/ec2-user/.ssh/authorized_keys.new'
 `
 
-// newCentOS makes the transmuted mirror in a folder that everybody may read.
+// newCentOS makes the transmuted mirror.
 func newCentOS(t *testing.T) *transmutetest.CentOS {
 	t.Helper()
 	for _, program := range []string{"rpmbuild", "rpmsign", "createrepo_c", "gpg"} {
@@ -43,29 +42,9 @@ func newCentOS(t *testing.T) *transmutetest.CentOS {
 			t.Skip("the host lacks a program:", err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "ingot-centos-*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	c, err := transmutetest.NewCentOS(t.Context(), filepath.Join(dir, "mirror"), transmutetest.CentOSOptions{
-		Cache: userCache(t),
-		Progress: progress.New(func(e progress.Event) {
-			if e.Kind == progress.End {
-				t.Log(e.Name, e.Text)
-			}
-		}),
+	return transmuted(t, func(dir string, p *progress.Reporter) (*transmutetest.CentOS, error) {
+		return transmutetest.NewCentOS(t.Context(), dir, transmutetest.CentOSOptions{Cache: userCache(t), Progress: p})
 	})
-	if fault.KindOf(err) == fault.Unreachable {
-		t.Skip("the live mirror cannot be reached:", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }
 
 // TestCentOS builds an image of the transmuted CentOS 6.5 twice, and boots it from a virtio disk, or with INGOT_E2E from an IDE

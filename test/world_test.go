@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"ingot/internal/fault"
+	"ingot/internal/progress"
 	"ingot/internal/sandbox/sandboxtest"
 )
 
@@ -140,4 +142,30 @@ func userCache(t *testing.T) string {
 		return t.TempDir()
 	}
 	return filepath.Join(dir, "ingot")
+}
+
+// transmuted has repositories made of Debian's packages in a folder that everybody may read, and skips the test where the live
+// mirror cannot be reached.
+func transmuted[R any](t *testing.T, make func(dir string, p *progress.Reporter) (R, error)) R {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ingot-mirror-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r, err := make(filepath.Join(dir, "mirror"), progress.New(func(e progress.Event) {
+		if e.Kind == progress.End {
+			t.Log(e.Name, e.Text)
+		}
+	}))
+	if fault.KindOf(err) == fault.Unreachable {
+		t.Skip("the live mirror cannot be reached:", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
