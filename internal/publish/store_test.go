@@ -132,7 +132,6 @@ func TestPublishStoreResumes(t *testing.T) {
 
 func TestPublishStoreRefuses(t *testing.T) {
 	t.Parallel()
-	c := newCloud(t)
 	for name, x := range map[string]struct {
 		edit func(*Request)
 		kind fault.Kind
@@ -149,14 +148,18 @@ func TestPublishStoreRefuses(t *testing.T) {
 		}, fault.Missing, "none"},
 		"another account": {func(r *Request) { edit(t, r, "000000000000", "123456789012") }, fault.Denied, "AuthFailure"},
 	} {
-		r := c.storeRequest("store")
-		x.edit(&r)
-		if _, err := Publish(t.Context(), New(c.cfg), r); fault.KindOf(err) != x.kind || !strings.Contains(err.Error(), x.text) {
-			t.Errorf("%s: %v (%v)", name, err, fault.KindOf(err))
-		}
-	}
-	if images, _ := c.images("us-east-1"); len(images) != 0 {
-		t.Errorf("there are images: %+v", images)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t)
+			r := c.storeRequest("store")
+			x.edit(&r)
+			if _, err := Publish(t.Context(), New(c.cfg), r); fault.KindOf(err) != x.kind || !strings.Contains(err.Error(), x.text) {
+				t.Errorf("%v (%v)", err, fault.KindOf(err))
+			}
+			if images, _ := c.images("us-east-1"); len(images) != 0 {
+				t.Errorf("there are images: %+v", images)
+			}
+		})
 	}
 }
 
