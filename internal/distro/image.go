@@ -47,6 +47,12 @@ func ReadFacts(distribution string, files embed.FS, facts any) {
 	}
 }
 
+// Include returns the packages that an image is to have: the facts' without those that the recipe excludes, and the recipe's.
+func Include(r *recipe.Recipe, facts ...[]string) []string {
+	own := slices.DeleteFunc(slices.Concat(facts...), func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
+	return slices.Concat(own, r.Packages.Include)
+}
+
 // Write writes the facts' files into the tree. In their paths and contents, ${root} stands for the UUID of the root filesystem, ${esp}
 // for the id of the EFI system partition, ${cmdline} for the kernel's parameters, ${user} for the login, ${release} for
 // the distribution's release; more holds further names and their values.

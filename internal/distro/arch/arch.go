@@ -119,9 +119,7 @@ func (a *Arch) platform(r *recipe.Recipe) (platform, error) {
 
 // include returns the packages that the image is to have: the facts' and the recipe's.
 func (a *Arch) include(r *recipe.Recipe) []string {
-	own := slices.Concat(a.facts.Packages, a.facts.Arches[r.Arch].Packages, []string{r.Kernel.Package})
-	own = slices.DeleteFunc(own, func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
-	return slices.Concat(own, r.Packages.Include)
+	return distro.Include(r, a.facts.Packages, a.facts.Arches[r.Arch].Packages, []string{r.Kernel.Package})
 }
 
 // masters returns the fingerprints of the keys that decide which packagers are valid.

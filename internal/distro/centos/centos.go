@@ -67,31 +67,31 @@ func (c *CentOS) Login(*recipe.Recipe) distro.Login {
 
 // Defaults implements distro.Distribution.
 func (c *CentOS) Defaults(r *recipe.Recipe) error {
-	refuse := func(what string) error { return fault.Newf(fault.Input, "%s: %s", r.Path, what) }
 	if _, ok := c.facts.Releases[r.Release]; !ok {
-		return refuse(fmt.Sprintf("release: CentOS %q is not known here; known: %s", r.Release,
-			strings.Join(slices.SortedFunc(maps.Keys(c.facts.Releases), rpm.Compare), ", ")))
+		return r.Refuse("release", "CentOS %q is not known here; known: %s", r.Release,
+			strings.Join(slices.SortedFunc(maps.Keys(c.facts.Releases), rpm.Compare), ", "))
 	}
 	if r.Arch != arch {
-		return refuse(fmt.Sprintf("arch: no facts about CentOS on %q", r.Arch))
+		return r.Refuse("arch", "no facts about CentOS on %q", r.Arch)
 	}
 	r.Disk.Table = cmp.Or(r.Disk.Table, recipe.TableMBR)
 	r.Disk.Filesystem = cmp.Or(r.Disk.Filesystem, "ext4")
 	r.Disk.Firmware = cmp.Or(r.Disk.Firmware, recipe.BIOS)
 	switch {
 	case r.Disk.Table != recipe.TableMBR || r.Disk.Firmware != recipe.BIOS:
-		return refuse("disk: GRUB legacy boots from an msdos table under BIOS alone")
+		return r.Refuse("disk", "GRUB legacy boots from an msdos table under BIOS alone")
 	case r.Packages.Recommends:
-		return refuse("packages.recommends: packages of CentOS 6 recommend nothing")
+		return r.Refuse("packages.recommends", "packages of CentOS 6 recommend nothing")
 	case len(r.CloudInit) > 0:
-		return refuse("cloud-init: CentOS 6 has none; the image fetches the key and grows by scripts of its own")
+		return r.Refuse("cloud-init", "CentOS 6 has none; the image fetches the key and grows by scripts of its own")
 	}
-	for _, repo := range r.Repositories {
+	for i, repo := range r.Repositories {
+		at := fmt.Sprintf("repositories.%d", i)
 		switch {
 		case repo.Suite != "" || repo.Components != nil || repo.First:
-			return refuse("repositories: " + repo.Name + ": suite and components are for Debian, first is for Arch Linux: the newest version wins")
+			return r.Refuse(at, "suite and components are for Debian, first is for Arch Linux: the newest version wins")
 		case slices.Contains(c.facts.Repositories, repo.Name):
-			return refuse("repositories: " + repo.Name + " is one of the distribution's own; give its addresses under mirrors")
+			return r.Refuse(at+".name", "%s is one of the distribution's own; give its addresses under mirrors", repo.Name)
 		}
 	}
 	r.Kernel.Package = cmp.Or(r.Kernel.Package, kernel)
@@ -106,10 +106,7 @@ func (c *CentOS) Defaults(r *recipe.Recipe) error {
 
 // include returns what the image is to have: the facts' and the recipe's packages and groups.
 func (c *CentOS) include(r *recipe.Recipe) []string {
-	own := slices.DeleteFunc(append(slices.Clone(c.facts.Packages), r.Kernel.Package), func(name string) bool {
-		return slices.Contains(r.Packages.Exclude, name)
-	})
-	return slices.Concat(own, r.Packages.Include)
+	return distro.Include(r, c.facts.Packages, []string{r.Kernel.Package})
 }
 
 // exclude returns what it must not have, but for what the recipe includes.

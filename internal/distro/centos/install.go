@@ -104,9 +104,10 @@ func (l lines) add(root *os.Root) error {
 	if len(text) > 0 && text[len(text)-1] != '\n' {
 		text = append(text, '\n')
 	}
-	text = append(text, l.Text...)
 	if l.First {
-		text = append([]byte(l.Text), text[:len(text)-len(l.Text)]...)
+		text = append([]byte(l.Text), text...)
+	} else {
+		text = append(text, l.Text...)
 	}
 	return root.WriteFile(name, text, 0o644) // it is there: its mode stays
 }

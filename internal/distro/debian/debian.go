@@ -157,9 +157,7 @@ func (d *Debian) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 
 // include returns the packages that the image is to have, by name: the facts' and the recipe's.
 func (d *Debian) include(r *recipe.Recipe, a arch) []string {
-	own := slices.Concat(d.facts.Packages, []string{cmp.Or(r.Kernel.Package, a.Kernel)}, a.Boot)
-	own = slices.DeleteFunc(own, func(name string) bool { return slices.Contains(r.Packages.Exclude, name) })
-	return slices.Concat(own, r.Packages.Include)
+	return distro.Include(r, d.facts.Packages, []string{cmp.Or(r.Kernel.Package, a.Kernel)}, a.Boot)
 }
 
 // Asked implements distro.Distribution.
