@@ -137,7 +137,7 @@ func (c *CentOS) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 			"`ingot lock --upgrade` without names resolves all anew")
 	}
 	ask := archive.Request{
-		Arch: arch, Include: c.include(r), Exclude: c.exclude(r), Previous: rq.Previous, Now: rq.Now,
+		Arch: arch, Include: c.include(r), Exclude: c.exclude(r), Previous: rq.Replaces, Now: rq.Now,
 		SHA1: r.Trust.SHA1Reason(), Expired: r.Trust.ExpiredReason(),
 	}
 	var err error
