@@ -3,105 +3,32 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"time"
 
-	sqlite "modernc.org/sqlite"
-
+	"ingot/internal/database"
 	"ingot/internal/fault"
 )
 
-// SQLite's result codes that have a kind here (https://www.sqlite.org/rescode.html).
-const (
-	sqliteBusy    = 5
-	sqliteCorrupt = 11
-	sqliteFull    = 13
-	sqliteNotADB  = 26
-)
+//go:embed migrations/*.sql
+var migrations embed.FS
 
-type sqliteStore struct {
-	w *sql.DB // one connection: SQLite has one writer, and waiting for it in Go is fair
-	r *sql.DB
-}
+type sqliteStore struct{ db *database.DB }
 
 // OpenSQLite opens the catalogue in a file, and makes it and its folder when they are absent. Several
 // processes may have it open; writes are on the disk when their method returns.
 func OpenSQLite(ctx context.Context, path string) (Store, error) {
-	s, err := openSQLite(ctx, path)
+	db, err := database.Open(ctx, path, migrations)
 	if err != nil {
-		return nil, fmt.Errorf("opening the catalogue %s: %w", path, explain(err))
+		return nil, fmt.Errorf("opening the catalogue %s: %w", path, err)
 	}
-	return s, nil
+	return &sqliteStore{db}, nil
 }
 
-func openSQLite(ctx context.Context, path string) (*sqliteStore, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(abs), 0o755); err != nil {
-		return nil, err
-	}
-	dsn := func(more ...string) string {
-		q := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{
-			"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, more...)}
-		return (&url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}).String()
-	}
-	s := &sqliteStore{}
-	if s.w, err = sql.Open("sqlite", dsn()); err != nil {
-		return nil, err
-	}
-	s.w.SetMaxOpenConns(1)
-	if err := migrate(ctx, s.w); err != nil {
-		_ = s.w.Close()
-		return nil, err
-	}
-	if s.r, err = sql.Open("sqlite", dsn("query_only(1)")); err != nil {
-		_ = s.w.Close()
-		return nil, err
-	}
-	s.r.SetMaxOpenConns(4)
-	return s, nil
-}
-
-func (s *sqliteStore) Close() error { return errors.Join(s.r.Close(), s.w.Close()) }
-
-// explain gives an error of SQLite a kind.
-func explain(err error) error {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Code() & 0xff {
-	case sqliteBusy:
-		return fault.New(fault.Exists, err, "another process has been writing to the catalogue for 10 seconds; end it, or try again")
-	case sqliteFull:
-		return fault.New(fault.Space, err, "")
-	case sqliteCorrupt, sqliteNotADB:
-		return fault.New(fault.Input, err, "restore the file from a backup, or point the catalogue at another one")
-	}
-	return err
-}
-
-// write runs fn in a transaction.
-func (s *sqliteStore) write(ctx context.Context, doing string, fn func(*sql.Tx) error) error {
-	tx, err := s.w.BeginTx(ctx, nil)
-	if err == nil {
-		defer func() { _ = tx.Rollback() }() // nothing after Commit
-		if err = fn(tx); err == nil {
-			err = tx.Commit()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", doing, explain(err))
-	}
-	return nil
-}
+func (s *sqliteStore) Close() error { return s.db.Close() }
 
 func (s *sqliteStore) Put(ctx context.Context, r Release) error {
 	if err := Normalize(&r); err != nil {
@@ -111,7 +38,7 @@ func (s *sqliteStore) Put(ctx context.Context, r Release) error {
 	if err != nil {
 		return fmt.Errorf("recording release %s: %w", r.ID, err)
 	}
-	return s.write(ctx, "recording release "+r.ID, func(tx *sql.Tx) error {
+	return s.db.Write(ctx, "recording release "+r.ID, func(tx *sql.Tx) error {
 		var before string
 		err := tx.QueryRowContext(ctx, "SELECT state FROM release WHERE id = ?", r.ID).Scan(&before)
 		if err != nil && !errors.Is(err, sql.ErrNoRows) {
@@ -157,7 +84,7 @@ func (s *sqliteStore) PutAMI(ctx context.Context, releaseID string, a AMI) error
 	if err := NormalizeAMI(&a); err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	return s.write(ctx, doing, func(tx *sql.Tx) error {
+	return s.db.Write(ctx, doing, func(tx *sql.Tx) error {
 		if _, err := stateOf(ctx, tx, releaseID); err != nil {
 			return err
 		}
@@ -178,7 +105,7 @@ func (s *sqliteStore) SetState(ctx context.Context, id, state string) error {
 	if rank(state) < 0 {
 		return fault.Newf(fault.Input, "%s: unknown state", doing)
 	}
-	return s.write(ctx, doing, func(tx *sql.Tx) error {
+	return s.db.Write(ctx, doing, func(tx *sql.Tx) error {
 		before, err := stateOf(ctx, tx, id)
 		switch {
 		case err != nil:

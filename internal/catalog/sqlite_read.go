@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"ingot/internal/database"
 	"ingot/internal/fault"
 )
 
@@ -26,13 +27,13 @@ func scan(row interface{ Scan(...any) error }, more ...any) (r Release, err erro
 
 // snapshot runs fn in a read transaction, so that its queries see one state of the database.
 func (s *sqliteStore) snapshot(ctx context.Context, doing string, fn func(*sql.Tx) error) error {
-	tx, err := s.r.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := s.db.Read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err == nil {
 		defer func() { _ = tx.Rollback() }()
 		err = fn(tx)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", doing, explain(err))
+		return fmt.Errorf("%s: %w", doing, database.Explain(err))
 	}
 	return nil
 }

@@ -1,21 +1,17 @@
-package catalog
+package database
 
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"fmt"
 	"io/fs"
 
 	"ingot/internal/fault"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // migrate brings a database from the schema that its user_version names to the newest one, a file of
 // migrations/ at a time, each whole or not at all. A file that was once released is never changed.
-func migrate(ctx context.Context, db *sql.DB) error {
+func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	files, err := fs.Glob(migrations, "migrations/*.sql") // sorted
 	if err != nil {
 		return err
@@ -29,15 +25,15 @@ func migrate(ctx context.Context, db *sql.DB) error {
 			"a newer ingot wrote it: use that one")
 	}
 	for i := version; i < len(files); i++ {
-		if err := apply(ctx, db, files[i], i); err != nil {
+		if err := apply(ctx, db, migrations, files[i], i); err != nil {
 			return fmt.Errorf("bringing the schema to version %d: %w", i+1, err)
 		}
 	}
 	return nil
 }
 
-func apply(ctx context.Context, db *sql.DB, file string, from int) error {
-	text, err := migrations.ReadFile(file)
+func apply(ctx context.Context, db *sql.DB, migrations fs.FS, file string, from int) error {
+	text, err := fs.ReadFile(migrations, file)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,99 @@
+// Package database opens SQLite databases, each in a file with a schema of numbered migrations. It is what the
+// catalogue and the factory's journal are kept in.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	sqlite "modernc.org/sqlite"
+
+	"ingot/internal/fault"
+)
+
+// SQLite's result codes that have a kind here (https://www.sqlite.org/rescode.html).
+const (
+	sqliteBusy    = 5
+	sqliteCorrupt = 11
+	sqliteFull    = 13
+	sqliteNotADB  = 26
+)
+
+// DB is an open database.
+type DB struct {
+	w    *sql.DB // one connection: SQLite has one writer, and waiting for it in Go is fair
+	Read *sql.DB // reads what is written, and cannot write
+}
+
+// Open opens the database in a file, and makes it and its folder when they are absent. The folder migrations holds
+// the schema, a step a file. Several processes may have it open; writes are on the disk when they return.
+func Open(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(abs), 0o755); err != nil {
+		return nil, err
+	}
+	dsn := func(more ...string) string {
+		q := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{
+			"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, more...)}
+		return (&url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}).String()
+	}
+	d := &DB{}
+	if d.w, err = sql.Open("sqlite", dsn()); err != nil {
+		return nil, Explain(err)
+	}
+	d.w.SetMaxOpenConns(1)
+	if err := migrate(ctx, d.w, migrations); err != nil {
+		_ = d.w.Close()
+		return nil, Explain(err)
+	}
+	if d.Read, err = sql.Open("sqlite", dsn("query_only(1)")); err != nil {
+		_ = d.w.Close()
+		return nil, Explain(err)
+	}
+	d.Read.SetMaxOpenConns(4)
+	return d, nil
+}
+
+// Close closes the database.
+func (d *DB) Close() error { return errors.Join(d.Read.Close(), d.w.Close()) }
+
+// Write runs fn in a transaction; doing says what it is for, in errors.
+func (d *DB) Write(ctx context.Context, doing string, fn func(*sql.Tx) error) error {
+	tx, err := d.w.BeginTx(ctx, nil)
+	if err == nil {
+		defer func() { _ = tx.Rollback() }() // nothing after Commit
+		if err = fn(tx); err == nil {
+			err = tx.Commit()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, Explain(err))
+	}
+	return nil
+}
+
+// Explain gives an error of SQLite a kind.
+func Explain(err error) error {
+	var e *sqlite.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case sqliteBusy:
+		return fault.New(fault.Exists, err, "another process has been writing to the database for 10 seconds; end it, or try again")
+	case sqliteFull:
+		return fault.New(fault.Space, err, "")
+	case sqliteCorrupt, sqliteNotADB:
+		return fault.New(fault.Input, err, "restore the file from a backup, or choose another folder with --state-dir")
+	}
+	return err
+}
