@@ -44,6 +44,8 @@ type EBS interface {
 type Clients interface {
 	Region(name string) (EC2, EBS)
 	S3(region string) bundles.S3
+	// Config returns the configuration of a region, for packages that make other calls than publishing does.
+	Config(region string) aws.Config
 	// Account asks whose credentials these are: 12 digits.
 	Account(context.Context) (string, error)
 }
@@ -95,25 +97,27 @@ func New(cfg aws.Config) Clients {
 	return sdk{cfg}
 }
 
+// Config implements Clients.
+func (s sdk) Config(region string) aws.Config {
+	cfg := s.cfg.Copy()
+	cfg.Region = region
+	return cfg
+}
+
 // Region implements Clients.
 func (s sdk) Region(name string) (EC2, EBS) {
-	cfg := s.cfg.Copy()
-	cfg.Region = name
+	cfg := s.Config(name)
 	return ec2.NewFromConfig(cfg), ebs.NewFromConfig(cfg)
 }
 
 // S3 implements Clients. Of other makers' endpoints, few know a host name for each bucket.
 func (s sdk) S3(region string) bundles.S3 {
-	cfg := s.cfg.Copy()
-	cfg.Region = region
-	return s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
+	return s3.NewFromConfig(s.Config(region), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
 }
 
 // Account implements Clients.
 func (s sdk) Account(ctx context.Context) (string, error) {
-	cfg := s.cfg.Copy()
-	cfg.Region = cmp.Or(cfg.Region, "us-east-1")
-	client := sts.NewFromConfig(cfg)
+	client := sts.NewFromConfig(s.Config(cmp.Or(s.cfg.Region, "us-east-1")))
 	var out *sts.GetCallerIdentityOutput
 	err := retry.Call(ctx, "sts:GetCallerIdentity", retry.Policy{}, func(ctx context.Context) (err error) {
 		out, err = client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
