@@ -7,8 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ingot/internal/fault"
 	"ingot/internal/tree"
@@ -28,11 +31,16 @@ func FuzzOpen(f *testing.F) {
 	must(f, os.WriteFile(filepath.Join(root, "dir/file"), random(1, 40000), 0o600))
 	must(f, os.WriteFile(filepath.Join(root, "dir/sub/small"), []byte("x"), 0o600))
 	must(f, os.Symlink("dir/file", filepath.Join(root, "link")))
+	must(f, os.Symlink(strings.Repeat("l", 80), filepath.Join(root, "longer")))
 	for i := range 60 {
 		must(f, os.WriteFile(filepath.Join(root, "dir/sub/a-long-name-that-fills-the-directory-"+string(rune('a'+i))), nil, 0o600))
 	}
-	for i, args := range [][]string{{"-t", "ext2"}, {"-t", "ext4", "-O", "^metadata_csum,^has_journal"}, {"-t", "ext4", "-O", "^has_journal,meta_bg,^resize_inode,^metadata_csum"}} {
+	for i, args := range [][]string{{"-t", "ext2"}, {"-t", "ext4", "-O", "^metadata_csum,^has_journal"}, {"-t", "ext4", "-O", "^has_journal,meta_bg,^resize_inode,^metadata_csum"},
+		{"-t", "ext4", "-O", "^has_journal,^metadata_csum,inline_data,ea_inode"}} {
 		name := filepath.Join(f.TempDir(), "image")
+		if i == 3 { // one that does not fit into a block; not every host's filesystem has it
+			_ = unix.Setxattr(filepath.Join(root, "dir/file"), "user.large", random(2, 2000), 0)
+		}
 		run(f, "mke2fs", append(args, "-q", "-N", "200", "-b", "1024", "-d", root, name, "256k")...)
 		b, err := os.ReadFile(name)
 		must(f, err)

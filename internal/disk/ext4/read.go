@@ -25,8 +25,7 @@ type FS struct {
 	names int                          // in dirs
 }
 
-// What a filesystem may ask of its reader. Data in inodes, values in inodes and encryption are refused where a
-// file has them.
+// What a filesystem may ask of its reader. Encryption is refused where a file has it.
 const readable = incompatFiletype | incompatMetaBG | incompatExtents | incompat64bit | incompatMMP | incompatFlexBG |
 	incompatEAInode | incompatCsumSeed | incompatLargeDir | incompatInlineData | incompatEncrypt | incompatCasefold
 

@@ -3,14 +3,19 @@ package ext4
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	iofs "io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"ingot/internal/fault"
 	"ingot/internal/tree"
@@ -76,6 +81,12 @@ func TestReadsWhatOthersWrote(t *testing.T) {
 		"no-flex":    {"-t", "ext4", "-O", "^flex_bg", "-g", "8192"},
 		"no-journal": {"-t", "ext4", "-O", "^has_journal"},
 		"orphan":     {"-t", "ext4", "-O", "orphan_file"},
+		"inline":     {"-t", "ext4", "-O", "inline_data"},
+		"inline-512": {"-t", "ext4", "-O", "inline_data,^metadata_csum", "-I", "512"},
+		"ea_inode":   {"-t", "ext4", "-O", "ea_inode,inline_data"},
+		"ext3-1k":    {"-t", "ext3", "-b", "1024", "-O", "^dir_index"},
+		"large_dir":  {"-t", "ext4", "-O", "large_dir,casefold"},
+		"64k":        {"-t", "ext4", "-b", "65536", "-F"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,6 +98,71 @@ func TestReadsWhatOthersWrote(t *testing.T) {
 				t.Errorf("mke2fs's filesystem reads otherwise (-want +got):\n%.3000s", d)
 			}
 		})
+	}
+}
+
+// TestReadsWithinInodes reads content, directories and attributes that mke2fs put into inodes.
+func TestReadsWithinInodes(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	write := func(name string, size int) string {
+		t.Helper()
+		name = filepath.Join(root, name)
+		must(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		must(t, os.WriteFile(name, random(uint64(size), size), 0o600))
+		return name
+	}
+	for _, size := range []int{1, 59, 60, 61, 120, 140, 160, 200} {
+		write(fmt.Sprintf("sizes/%d", size), size)
+	}
+	write("small/one", 3)
+	for _, length := range []int{50, 70, 130} {
+		must(t, os.Symlink(strings.Repeat("l", length), filepath.Join(root, fmt.Sprintf("link%d", length))))
+	}
+	if err := unix.Setxattr(write("attributes", 10), "user.large", random(9, 3000), 0); err != nil {
+		t.Skipf("the host's filesystem has no such attributes: %v", err)
+	}
+	want, err := tree.Dir(root)
+	must(t, err)
+	i := &image{name: filepath.Join(t.TempDir(), "image"), size: 20 * miB}
+	run(t, "mke2fs", "-q", "-t", "ext4", "-O", "inline_data,ea_inode", "-I", "256", "-b", "1024", "-d", root, i.name, "20M")
+	fs := i.open(t)
+	must(t, fs.Verify(t.Context()))
+	if d := cmp.Diff(summary(t, want, false), summary(t, fs, false)); d != "" {
+		t.Errorf("mke2fs's filesystem reads otherwise (-want +got):\n%.3000s", d)
+	}
+	for _, name := range []string{"sizes/1", "sizes/60", "sizes/120", "small", "link70"} {
+		n, err := fs.lookup(name)
+		must(t, err)
+		if n.flags&inodeInlineData == 0 {
+			t.Errorf("%s is not within its inode: nothing was tested", name)
+		}
+	}
+	n, err := fs.lookup("attributes")
+	must(t, err)
+	list, err := fs.foundXattrs(n)
+	must(t, err)
+	if !slices.ContainsFunc(list, func(x found) bool { return x.inode != 0 }) {
+		t.Errorf("no value has an inode of its own: nothing was tested (%v)", list)
+	}
+
+	// A directory whose entries spill into the attribute is something that only the kernel makes.
+	at := t.TempDir()
+	if out, err := exec.Command("mount", "-t", "ext4", "-o", "loop", i.name, at).CombinedOutput(); err != nil {
+		t.Skipf("mounting is not allowed here: %v %s", err, out)
+	}
+	err = os.Mkdir(at+"/larger", 0o755)
+	for _, name := range []string{"a-name-of-some-length", "another-name-of-some-length"} {
+		err = errors.Join(err, os.WriteFile(at+"/larger/"+name, nil, 0o600))
+	}
+	unmount(t, at)
+	must(t, err)
+	fs = i.open(t)
+	if n, err = fs.lookup("larger"); err != nil || n.flags&inodeInlineData == 0 || n.size <= 60 {
+		t.Errorf("larger is not a directory that spills: nothing was tested (%v)", err)
+	}
+	if names, err := fs.ReadDir("larger"); err != nil || len(names) != 2 || names[1].Path != "larger/another-name-of-some-length" {
+		t.Errorf("larger has %v, %v", names, err)
 	}
 }
 

@@ -16,24 +16,38 @@ func (f *FS) readDir(n *inode) (map[string]uint32, error) {
 	if !n.is(modeDir) {
 		return nil, corrupt("inode %d is not a directory", n.ino)
 	}
-	extents, err := f.extents(n)
-	if err != nil {
-		return nil, err
-	}
 	names := map[string]uint32{}
-	for _, e := range extents {
-		for i := range e.n {
-			b, err := f.block(e.start + i)
-			if err == nil {
-				err = f.dirBlock(n, b, e.logical+i == 0, names)
-			}
-			if err != nil {
-				return nil, err
-			}
-		}
+	read := f.dirBlocks
+	if n.flags&inodeInlineData != 0 {
+		read = f.inlineDir
+	}
+	if err := read(n, names); err != nil {
+		return nil, err
 	}
 	f.remember(n.ino, names)
 	return names, nil
+}
+
+func (f *FS) dirBlocks(n *inode, names map[string]uint32) error {
+	extents, err := f.extents(n)
+	if err != nil {
+		return err
+	}
+	for _, e := range extents {
+		for i := range e.n {
+			b, err := f.block(e.start + i)
+			if err != nil {
+				return err
+			}
+			if f.has(roMetadataCsum) && !dirIntact(n, b, e.logical+i == 0) {
+				return corrupt("the checksum of a block of the directory with inode %d is wrong", n.ino)
+			}
+			if err := f.dirEntries(n, b, names); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // remember keeps a directory for the next time, within bounds.
@@ -48,11 +62,8 @@ func (f *FS) remember(ino uint32, names map[string]uint32) {
 	f.dirs[ino] = names
 }
 
-// dirBlock reads one block of a directory.
-func (f *FS) dirBlock(n *inode, b []byte, first bool, names map[string]uint32) error {
-	if f.has(roMetadataCsum) && !dirIntact(n, b, first) {
-		return corrupt("the checksum of a block of the directory with inode %d is wrong", n.ino)
-	}
+// dirEntries reads one block of a directory, or what an inode has in its place.
+func (f *FS) dirEntries(n *inode, b []byte, names map[string]uint32) error {
 	for at := 0; at < len(b); {
 		if len(b)-at < direntHeader {
 			return corrupt("the directory with inode %d is damaged", n.ino)

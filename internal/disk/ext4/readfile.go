@@ -11,12 +11,19 @@ type file struct {
 	f       *FS
 	size    int64
 	extents []extent
+	inline  []byte // all of it, if it is within the inode
 	pos     int64
 }
 
 func (f *FS) file(n *inode) (*file, error) {
-	e, err := f.extents(n)
-	return &file{f: f, size: n.size, extents: e}, err
+	r := &file{f: f, size: n.size}
+	var err error
+	if n.flags&inodeInlineData != 0 {
+		r.inline, err = f.inlineData(n)
+	} else {
+		r.extents, err = f.extents(n)
+	}
+	return r, err
 }
 
 // at returns the index of the first extent that ends beyond off.
@@ -28,6 +35,12 @@ func (r *file) at(off int64) int {
 func (r *file) ReadAt(b []byte, off int64) (done int, err error) {
 	if off < 0 {
 		return 0, errors.New("ext4: reading before the start of a file")
+	}
+	if r.inline != nil {
+		if done = copy(b, r.inline[min(off, r.size):]); done < len(b) {
+			err = io.EOF
+		}
+		return done, err
 	}
 	for i := r.at(off); done < len(b) && off < r.size; {
 		rest := b[done:min(int64(len(b)), int64(done)+r.size-off)]
@@ -72,6 +85,9 @@ func (r *file) Read(b []byte) (int, error) {
 
 // SeekData implements DataSeeker.
 func (r *file) SeekData(off int64) (int64, error) {
+	if r.inline != nil && off < r.size {
+		return off, nil
+	}
 	i := r.at(off)
 	if i == len(r.extents) || off >= r.size {
 		return 0, io.EOF

@@ -22,7 +22,7 @@ func (f *FS) extents(n *inode) ([]extent, error) {
 func (f *FS) mapping(n *inode) (*mapping, error) {
 	switch {
 	case n.flags&inodeInlineData != 0:
-		return nil, corrupt("inode %d keeps its data within itself (inline_data), which is not supported", n.ino)
+		return nil, corrupt("inode %d has its content within itself, and blocks", n.ino)
 	case n.flags&inodeEncrypt != 0:
 		return nil, corrupt("inode %d is encrypted", n.ino)
 	}

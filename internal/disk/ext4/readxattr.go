@@ -1,67 +1,107 @@
 package ext4
 
+// maxXattrSize is the most that Linux lets an extended attribute have, in bytes.
+const maxXattrSize = 1 << 16
+
+// found is an extended attribute as it is read.
+type found struct {
+	attribute
+	inode uint32 // has the value, if not 0 (ea_inode)
+	size  int64
+}
+
 // xattrs returns an inode's extended attributes by their full names, in the form of the system calls; nil for none.
 func (f *FS) xattrs(n *inode) (map[string][]byte, error) {
-	all := map[string][]byte{}
-	if body := n.raw[min(len(n.raw), oldInodeSize+n.extra):]; n.extra > 0 && len(body) > xattrInodeMagic && le.Uint32(body) == xattrMagic {
-		if err := parseXattrs(n, body[xattrInodeMagic:], 0, all); err != nil {
-			return nil, err
-		}
+	list, err := f.foundXattrs(n)
+	if err != nil {
+		return nil, err
 	}
-	if n.xattrBlock != 0 {
-		b, err := f.block(n.xattrBlock)
+	var all map[string][]byte
+	for _, x := range list {
+		if x.isInlineData() {
+			continue
+		}
+		prefix, known := xattrPrefixes[x.index]
+		if !known {
+			return nil, corrupt("the extended attribute %q of inode %d is of the unknown kind %d", x.name, n.ino, x.index)
+		}
+		if x.inode != 0 {
+			x.value, err = f.xattrInode(x)
+		} else if x.index == 2 || x.index == 3 {
+			x.value, err = aclFromDisk(x.value)
+		}
 		if err != nil {
-			return nil, err
+			return nil, corrupt("the extended attribute %q of inode %d: %w", prefix+x.name, n.ino, err)
 		}
-		if le.Uint32(b) != xattrMagic {
-			return nil, corrupt("the block of extended attributes of inode %d is none", n.ino)
+		if all == nil {
+			all = map[string][]byte{}
 		}
-		if f.has(roMetadataCsum) {
-			want := le.Uint32(b[16:])
-			if sealXattrBlock(b, f.seed, n.xattrBlock); want != le.Uint32(b[16:]) {
-				return nil, corrupt("the checksum of the extended attributes of inode %d is wrong", n.ino)
-			}
-		}
-		if err := parseXattrs(n, b[xattrHeader:], xattrHeader, all); err != nil {
-			return nil, err
-		}
-	}
-	if len(all) == 0 {
-		return nil, nil
+		all[prefix+x.name] = x.value
 	}
 	return all, nil
 }
 
-// parseXattrs is the reverse of putAttributes.
-func parseXattrs(n *inode, b []byte, base int, all map[string][]byte) error {
+// foundXattrs reads the attributes behind an inode, and those in its block of attributes.
+func (f *FS) foundXattrs(n *inode) (list []found, err error) {
+	if body := n.raw[min(len(n.raw), oldInodeSize+n.extra):]; n.extra > 0 && len(body) > xattrInodeMagic && le.Uint32(body) == xattrMagic {
+		if list, err = parseXattrs(n, body[xattrInodeMagic:], 0, list); err != nil {
+			return nil, err
+		}
+	}
+	if n.xattrBlock == 0 {
+		return list, nil
+	}
+	b, err := f.block(n.xattrBlock)
+	if err != nil {
+		return nil, err
+	}
+	if le.Uint32(b) != xattrMagic {
+		return nil, corrupt("the block of extended attributes of inode %d is none", n.ino)
+	}
+	if f.has(roMetadataCsum) {
+		want := le.Uint32(b[16:])
+		if sealXattrBlock(b, f.seed, n.xattrBlock); want != le.Uint32(b[16:]) {
+			return nil, corrupt("the checksum of the extended attributes of inode %d is wrong", n.ino)
+		}
+	}
+	return parseXattrs(n, b[xattrHeader:], xattrHeader, list)
+}
+
+// parseXattrs is the reverse of putAttributes. It adds to list.
+func parseXattrs(n *inode, b []byte, base int, list []found) ([]found, error) {
 	for e := b; len(e) >= 4 && le.Uint32(e) != 0; {
 		if len(e) < xattrEntry || xattrEntry+int(e[0]) > len(e) {
-			return corrupt("the extended attributes of inode %d are damaged", n.ino)
+			return nil, corrupt("the extended attributes of inode %d are damaged", n.ino)
 		}
-		nameLen, index, at, size := int(e[0]), e[1], int(le.Uint16(e[2:]))-base, int64(le.Uint32(e[8:]))
-		name := string(e[xattrEntry : xattrEntry+nameLen])
-		if le.Uint32(e[4:]) != 0 {
-			return corrupt("the extended attribute %q of inode %d is in an inode of its own (ea_inode), which is not supported", name, n.ino)
-		}
-		if size > 0 && (at < 0 || size > int64(len(b)) || int64(at)+size > int64(len(b))) {
-			return corrupt("the extended attribute %q of inode %d has no value", name, n.ino)
-		}
-		prefix, known := xattrPrefixes[index]
-		if !known {
-			return corrupt("the extended attribute %q of inode %d is of the unknown kind %d", name, n.ino, index)
-		}
-		value := []byte{}
-		if size > 0 {
-			value = append(value, b[at:int64(at)+size]...)
-		}
-		if index == 2 || index == 3 {
-			var err error
-			if value, err = aclFromDisk(value); err != nil {
-				return corrupt("inode %d: %w", n.ino, err)
+		at := int64(le.Uint16(e[2:])) - int64(base)
+		x := found{attribute{index: e[1], name: string(e[xattrEntry : xattrEntry+int(e[0])]), value: []byte{}}, le.Uint32(e[4:]), int64(le.Uint32(e[8:]))}
+		if x.inode == 0 && x.size > 0 {
+			if at < 0 || x.size > int64(len(b)) || at+x.size > int64(len(b)) {
+				return nil, corrupt("the extended attribute %q of inode %d has no value", x.name, n.ino)
 			}
+			x.value = append(x.value, b[at:at+x.size]...)
 		}
-		all[prefix+name] = value
-		e = e[min(len(e), xattrEntry+align4(nameLen)):]
+		list = append(list, x)
+		e = e[min(len(e), xattrEntry+align4(len(x.name))):]
 	}
-	return nil
+	return list, nil
+}
+
+// xattrInode reads a value that has an inode of its own.
+func (f *FS) xattrInode(x found) ([]byte, error) {
+	const flag = 0x200000 // EA_INODE
+	n, err := f.inode(x.inode)
+	if err != nil {
+		return nil, err
+	}
+	if n.flags&flag == 0 || !n.is(modeRegular) || n.size != x.size || x.size > maxXattrSize {
+		return nil, corrupt("inode %d has no value of %d bytes", x.inode, x.size)
+	}
+	r, err := f.file(n)
+	if err != nil {
+		return nil, err
+	}
+	value := make([]byte, n.size)
+	_, err = r.ReadAt(value, 0)
+	return value, err
 }

@@ -48,6 +48,10 @@ func (v *verifier) file(n *inode) error {
 		return nil
 	}
 	v.seen[n.ino] = true
+	if n.flags&inodeInlineData != 0 {
+		_, err := v.inlineData(n)
+		return err
+	}
 	if n.is(modeRegular) || n.is(modeDir) || n.is(modeSymlink) && n.flags&inodeExtents != 0 {
 		m, err := v.mapping(n)
 		if err != nil {
