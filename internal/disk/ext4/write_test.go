@@ -156,7 +156,9 @@ func TestHugeDirectory(t *testing.T) {
 		}
 		o := options(p, 2048*miB)
 		o.InodeRatio = 8192
-		makeImage(t, m, o).check(t, m)
+		i := makeImage(t, m, o)
+		i.check(t, m)
+		i.kernel(t, m)
 	})
 }
 
@@ -175,6 +177,7 @@ func TestMillionFiles(t *testing.T) {
 	i := makeImage(t, m, o)
 	t.Logf("written in %v", time.Since(start))
 	i.check(t, m)
+	i.kernel(t, m)
 }
 
 func TestSparse(t *testing.T) {
@@ -219,7 +222,9 @@ func TestLargeFile(t *testing.T) {
 		f := m.file("large", nil)
 		f.Size = 9<<30 + 17
 		f.parts = map[int64][]byte{0: random(1, BlockSize), 5 << 30: random(2, BlockSize), 9 << 30: random(3, 17)}
-		makeImage(t, m, options(p, 128*miB)).check(t, m)
+		i := makeImage(t, m, options(p, 128*miB))
+		i.check(t, m)
+		i.kernel(t, m)
 	})
 }
 
