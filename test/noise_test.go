@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ingot/internal/disk"
+	"ingot/internal/disk/ext4"
 	"ingot/internal/imds"
 	"ingot/internal/machine"
 	"ingot/internal/recipe"
@@ -27,8 +28,8 @@ func TestMain(m *testing.M) {
 }
 
 // TestNoise fills every block that is not in the block map with noise, as a volume encrypted by EC2 would
-// show them. The image still passes fsck, boots and grows, survives a power cut in the middle of its first
-// boot, and is sound after the second.
+// show them. The image still passes fsck, boots and grows to 64 GiB, survives a power cut in the middle of that, is sound
+// after the second boot, and grows once more after the volume was enlarged again.
 func TestNoise(t *testing.T) {
 	if os.Getenv("INGOT_E2E") == "" {
 		t.Skip("boots an image twice; set INGOT_E2E=1")
@@ -47,7 +48,7 @@ func TestNoise(t *testing.T) {
 	boot := func(reuse bool, until string) (*machine.Machine, *console) {
 		t.Helper()
 		c := &console{want: until, seen: make(chan struct{})}
-		m, err := machine.Start(t.Context(), machine.Config{Firmware: recipe.BIOS, Disk: noisy, DiskSize: 2 << 30, Dir: dir,
+		m, err := machine.Start(t.Context(), machine.Config{Firmware: recipe.BIOS, Disk: noisy, DiskSize: 64 << 30, Dir: dir,
 			Reuse: reuse, Console: c, Metadata: metadata})
 		if err != nil {
 			t.Fatal(err)
@@ -64,22 +65,42 @@ func TestNoise(t *testing.T) {
 	}
 	first, _ := boot(false, "resized filesystem") // the root is being grown, and much is not yet on the disk
 	first.Kill()
-	second, c := boot(true, " login: ")
-	for _, bad := range []string{"EXT4-fs error", "Kernel panic", "emergency mode", "unattached inode", "UNEXPECTED INCONSISTENCY"} {
-		if strings.Contains(c.text(), bad) {
-			t.Errorf("after the power cut: %s\n%s", bad, c.tail())
+	var overlay []string
+	for _, size := range []int64{64 << 30, 80 << 30} {
+		if overlay != nil {
+			command(t, "qemu-img", "resize", overlay[0], strconv.FormatInt(size, 10))
+		}
+		again, c := boot(true, " login: ")
+		for _, bad := range []string{"EXT4-fs error", "Kernel panic", "emergency mode", "unattached inode", "UNEXPECTED INCONSISTENCY"} {
+			if strings.Contains(c.text(), bad) {
+				t.Errorf("%s\n%s", bad, c.tail())
+			}
+		}
+		if err := again.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		overlay, err = filepath.Glob(filepath.Join(dir, "*.qcow2"))
+		if err != nil || len(overlay) != 1 {
+			t.Fatalf("the machine's disk: %v %v", overlay, err)
+		}
+		after := filepath.Join(w.dir, "after.raw")
+		command(t, "qemu-img", "convert", "-O", "raw", overlay[0], after)
+		root := rootOf(t, w.dir, after)
+		command(t, "e2fsck", "-fn", root)
+		f, err := os.Open(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		fs, err := ext4.Open(f, 0, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fs.Size(); got < size-256<<20 {
+			t.Errorf("on %d bytes the root has %d", size, got)
 		}
 	}
-	if err := second.Shutdown(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	overlay, err := filepath.Glob(filepath.Join(dir, "*.qcow2"))
-	if err != nil || len(overlay) != 1 {
-		t.Fatalf("the machine's disk: %v %v", overlay, err)
-	}
-	after := filepath.Join(w.dir, "after.raw")
-	command(t, "qemu-img", "convert", "-O", "raw", overlay[0], after)
-	command(t, "e2fsck", "-fn", rootOf(t, w.dir, after))
 }
 
 // fillWithNoise overwrites the blocks that the map leaves out.

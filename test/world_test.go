@@ -52,6 +52,14 @@ func (w world) must(t *testing.T, limit time.Duration, args ...string) string {
 	return out
 }
 
+// withoutTools is the same place where no program of the host is found: a build takes none, but for an ordinary user's newuidmap.
+func (w world) withoutTools() world {
+	if os.Getuid() == 0 {
+		w.env = append(w.env[:len(w.env):len(w.env)], "PATH=/nowhere")
+	}
+	return w
+}
+
 // out is the folder of the image's artifact.
 func (w world) out() string { return filepath.Join(w.dir, "out", w.name) }
 

@@ -111,6 +111,9 @@ func (f *FS) UUID() [16]byte { return f.super.UUID }
 // Label returns the filesystem's label, without the zeros that fill it up.
 func (f *FS) Label() string { return cString(f.super.Label[:]) }
 
+// Size returns the size of the filesystem in bytes.
+func (f *FS) Size() int64 { return f.blocks * f.blockSize }
+
 // BlockSize returns the size of a block in bytes.
 func (f *FS) BlockSize() int64 { return f.blockSize }
 
