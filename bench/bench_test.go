@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +32,21 @@ func TestWrite(t *testing.T) {
 		if test.c.write(&b); b.String() != test.want {
 			t.Errorf("wrote %q, want %q", b.String(), test.want)
 		}
+	}
+}
+
+func TestFigure(t *testing.T) {
+	var b strings.Builder
+	if (figure{"a", 3, 2, "bytes", 1.03}).write(&b); b.String() != "- a: 3 to 2 bytes, 1.500 (aim ≤ 1.03: missed)\n" {
+		t.Errorf("wrote %q", b.String())
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	if out, err := exec.Command("mke2fs", "-q", "-b", "4096", "-t", "ext2", "-m", "0", image, "32M").CombinedOutput(); err != nil {
+		t.Skipf("mke2fs: %v %s", err, out)
+	}
+	// The superblock, descriptors, bitmaps, inodes and two directories are in the first of its 64 blocks and the next.
+	if n, err := allocatedBlocks(t.Context(), image); err != nil || n < 1 || n > 5 {
+		t.Errorf("%d blocks, %v", n, err)
 	}
 }
 

@@ -81,7 +81,7 @@ func (b *bench) bundle(ctx context.Context) ([]contest, error) {
 
 // denseImage makes an image without holes of what is on the recipe's disk, once and again.
 func (b *bench) denseImage(ctx context.Context) (string, error) {
-	disk, err := b.assembled(ctx)
+	disk, _, err := b.assembled(ctx)
 	if err != nil {
 		return "", err
 	}

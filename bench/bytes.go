@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"strconv"
+	"strings"
 
 	"ingot/internal/pipeline"
 	"ingot/internal/recipe"
@@ -16,13 +17,13 @@ func (b *bench) unpack(ctx context.Context) ([]contest, error) {
 	for range b.runs {
 		expanded := b.fresh("expanded")
 		for _, ours := range []*[]sample{&cold.ours, &warm.ours} {
-			s, err := measureChild(ctx, "child-unpack", pipeline.LockPath(b.recipe), b.repository, expanded, b.fresh("unpacked"))
+			s, _, err := measureChild(ctx, "child-unpack", pipeline.LockPath(b.recipe), b.repository, expanded, b.fresh("unpacked"))
 			if err != nil {
 				return nil, err
 			}
 			*ours = append(*ours, s)
 		}
-		s, err := measureChild(ctx, "child-decompress", b.repository)
+		s, _, err := measureChild(ctx, "child-decompress", b.repository)
 		if err != nil {
 			return nil, err
 		}
@@ -35,12 +36,12 @@ func (b *bench) unpack(ctx context.Context) ([]contest, error) {
 
 // disk compares the way from a tree to a disk.
 func (b *bench) disk(ctx context.Context) ([]contest, error) {
-	size, err := recipe.Bytes(b.recipe.Disk.Size)
+	// A first one, for the tree to be in memory and for the size that is computed where the recipe has none.
+	first, blocks, err := b.assembled(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// A first one, for the tree to be in memory and for the size that is computed where the recipe has none.
-	first, err := b.assembled(ctx)
+	size, err := recipe.Bytes(b.recipe.Disk.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -49,55 +50,67 @@ func (b *bench) disk(ctx context.Context) ([]contest, error) {
 		return nil, err
 	}
 	const peer = "mke2fs -d, the filesystem alone"
-	whole := contest{what: "tree → disk: partitions, ext4 and block map", peer: peer, ratio: 1.1}
+	whole := contest{what: "tree → disk: partitions, ext4 and block map", peer: peer, ratio: 0.4}
+	unsynced := contest{what: "tree → disk, not synced, as a build makes it", peer: peer}
 	alone := contest{what: "tree → ext4 alone", peer: peer}
+	theirs := ""
 	for range b.runs {
-		if err := b.image(ctx, &whole.ours, "child-assemble", b.fresh("disk"), size); err != nil {
+		if _, err := b.image(ctx, &whole.ours, "child-assemble", b.fresh("disk"), size); err != nil {
 			return nil, err
 		}
-		s, _, err := measure(ctx, "mke2fs", "-q", "-t", "ext4", "-d", b.root, b.fresh("mke2fs"), strconv.FormatInt(info.Size()>>10, 10)+"k")
+		theirs = b.fresh("mke2fs")
+		s, _, err := measure(ctx, "mke2fs", "-q", "-t", "ext4", "-d", b.root, theirs, strconv.FormatInt(info.Size()>>10, 10)+"k")
 		if err != nil {
 			return nil, err
 		}
 		whole.theirs = append(whole.theirs, s)
-		if err := b.image(ctx, &alone.ours, "child-ext4", b.fresh("ext4"), info.Size()); err != nil {
+		if _, err := b.image(ctx, &alone.ours, "child-ext4", b.fresh("ext4"), info.Size()); err != nil {
 			return nil, err
 		}
-		b.say("tree → disk: %v, mke2fs %v, ext4 alone %v", last(whole.ours), last(whole.theirs), last(alone.ours))
+		if _, err := b.image(ctx, &unsynced.ours, "child-assemble-unsynced", b.fresh("disk"), size); err != nil {
+			return nil, err
+		}
+		b.say("tree → disk: %v, not synced %v, mke2fs %v, ext4 alone %v", last(whole.ours), last(unsynced.ours), last(whole.theirs), last(alone.ours))
 	}
-	alone.theirs = whole.theirs
-	return []contest{whole, alone}, nil
+	alone.theirs, unsynced.theirs = whole.theirs, whole.theirs
+	more, err := b.figures(ctx, first, blocks, theirs)
+	b.more = append(b.more, more...)
+	return []contest{whole, unsynced, alone}, err
 }
 
-// assembled makes a disk of the tree, and the tree where there is none yet.
-func (b *bench) assembled(ctx context.Context) (string, error) {
+// assembled makes a disk of the tree, and the tree where there is none yet. It returns its path and how many blocks its map has.
+func (b *bench) assembled(ctx context.Context) (path string, blocks int64, err error) {
 	if b.root == "" {
 		if _, err := b.castTree(ctx); err != nil {
-			return "", err
+			return "", 0, err
 		}
 	}
 	size, err := recipe.Bytes(b.recipe.Disk.Size)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	path := b.fresh("disk")
-	return path, b.image(ctx, nil, "child-assemble", path, size)
+	path = b.fresh("disk")
+	out, err := b.image(ctx, nil, "child-assemble", path, size)
+	if err != nil {
+		return "", 0, err
+	}
+	blocks, err = strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	return path, blocks, err
 }
 
-// image has a child make an image of the tree.
-func (b *bench) image(ctx context.Context, into *[]sample, child, path string, size int64) error {
-	s, err := measureChild(ctx, child, pipeline.LockPath(b.recipe), b.root, path, strconv.FormatInt(size, 10))
+// image has a child make an image of the tree, and returns what it prints.
+func (b *bench) image(ctx context.Context, into *[]sample, child, path string, size int64) (string, error) {
+	s, out, err := measureChild(ctx, child, pipeline.LockPath(b.recipe), b.root, path, strconv.FormatInt(size, 10))
 	if err == nil && into != nil {
 		*into = append(*into, s)
 	}
-	return err
+	return out, err
 }
 
-func measureChild(ctx context.Context, child string, args ...string) (sample, error) {
+func measureChild(ctx context.Context, child string, args ...string) (sample, string, error) {
 	line, err := self(child, args...)
 	if err != nil {
-		return sample{}, err
+		return sample{}, "", err
 	}
-	s, _, err := measure(ctx, line...)
-	return s, err
+	return measure(ctx, line...)
 }

@@ -30,6 +30,8 @@ var children = map[string]func(ctx context.Context, args []string) error{
 	"child-decompress": childDecompress,
 	"child-assemble":   childAssemble,
 	"child-ext4":       childExt4,
+
+	"child-assemble-unsynced": func(ctx context.Context, args []string) error { _, err := assemble(ctx, args); return err },
 }
 
 // self returns the command line of a child.
@@ -112,23 +114,29 @@ func payload(deb io.ReaderAt) (io.Reader, error) {
 	}
 }
 
-// childAssemble makes a disk of a tree as a build does, but for boot loaders: LOCK TREE IMAGE SIZE.
-func childAssemble(ctx context.Context, args []string) error {
+// assemble makes a disk of a tree as a build does, but for boot loaders: LOCK TREE IMAGE SIZE.
+func assemble(ctx context.Context, args []string) (*disk.Map, error) {
 	l, src, size, err := inputs(args)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = disk.Assemble(ctx, args[2], disk.Spec{Identity: disk.IDs(l.Digest()), Size: size, Table: recipe.TableGPT, Arch: l.Arch,
+	return disk.Assemble(ctx, args[2], disk.Spec{Identity: disk.IDs(l.Digest()), Size: size, Table: recipe.TableGPT, Arch: l.Arch,
 		RootLabel: "root", Profile: ext4.Modern, Root: tree.Clamp(src, l.Date), Date: l.Date})
+}
+
+// childAssemble also syncs the disk, which a build does not, but mke2fs does, and prints the blocks of its map.
+func childAssemble(ctx context.Context, args []string) error {
+	m, err := assemble(ctx, args)
 	if err != nil {
 		return err
 	}
+	fmt.Fprintln(os.Stdout, len(m.Blocks))
 	f, err := os.OpenFile(args[2], os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return f.Sync() // a build does not, but mke2fs does
+	return f.Sync()
 }
 
 // childExt4 makes nothing but the root filesystem, like mke2fs: LOCK TREE IMAGE SIZE.

@@ -92,6 +92,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 			c.write(out)
 		}
 	}
+	if len(b.more) > 0 {
+		fmt.Fprintln(out)
+	}
+	for _, f := range b.more {
+		f.write(out)
+	}
 	return nil
 }
 

@@ -28,6 +28,7 @@ type bench struct {
 	repository        string // the lock's packages as an archive for apt
 	root              string // the tree, once it is made
 	used              int
+	more              []figure // beside the table
 }
 
 // open locks the recipe, fetches its packages and lays them out for everybody. The downloads are those of

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sync/errgroup"
 
 	"ingot/internal/disk"
 	"ingot/internal/distro"
@@ -68,12 +69,15 @@ func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o Loc
 	if a.Manifest.Recipe, err = r.Digest(); err != nil {
 		return nil, false, err
 	}
-	findings, err := f.audit(ctx, t)
-	if err != nil {
+	var findings []tree.Finding
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { findings, err = f.audit(both, t); return err })
+	group.Go(func() (err error) { a.Manifest.Disk, err = f.digest(both, a, m); return err })
+	if err := group.Wait(); err != nil {
 		return nil, false, err
 	}
 	a.Manifest.PublicOK = tree.Public(findings)
-	if err := f.papers(ctx, a, l, m, findings); err != nil {
+	if err := f.papers(a, l, m, findings); err != nil {
 		return nil, false, err
 	}
 	return a, true, seal(dir, t.Inputs)
@@ -178,20 +182,26 @@ func manifest(r *recipe.Recipe, l *lock.Lock, m *disk.Map) Manifest {
 	return out
 }
 
-// papers writes everything that goes with a disk.
-func (f *Foundry) papers(ctx context.Context, a *Artifact, l *lock.Lock, m *disk.Map, findings []tree.Finding) (err error) {
-	task := f.Progress.Begin("papers", 0, progress.Items)
+// digest returns the SHA-256 of the whole disk in hexadecimal.
+func (f *Foundry) digest(ctx context.Context, a *Artifact, m *disk.Map) (_ string, err error) {
+	task := f.Progress.Begin("digest", 0, progress.Items)
 	defer func() { task.End(err) }()
 	img, err := os.Open(a.Disk())
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer img.Close()
 	sum, err := m.RawDigest(ctx, img)
 	if err != nil {
-		return fmt.Errorf("hashing the disk: %w", err)
+		return "", fmt.Errorf("hashing the disk: %w", err)
 	}
-	a.Manifest.Disk = hex.EncodeToString(sum[:])
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// papers writes everything that goes with a disk.
+func (f *Foundry) papers(a *Artifact, l *lock.Lock, m *disk.Map, findings []tree.Finding) (err error) {
+	task := f.Progress.Begin("papers", 0, progress.Items)
+	defer func() { task.End(err) }()
 	if findings == nil {
 		findings = []tree.Finding{}
 	}
