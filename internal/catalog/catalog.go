@@ -49,6 +49,19 @@ type Release struct {
 	Verdict     json.RawMessage `json:"verdict,omitempty"`  // of the boot test, as that wrote it
 	Timings     []Timing        `json:"timings,omitempty"`  // of the steps that made it, in order
 	AMIs        []AMI           `json:"amis"`               // by region
+
+	// What stores keep beside. Put takes a History over where the store has none of that release, which is how a
+	// catalogue is copied, and leaves the other two alone.
+	History   []Change   `json:"history,omitempty"`   // of State, in order
+	Documents []Document `json:"documents,omitempty"` // by name
+	Check     *Check     `json:"check,omitempty"`     // of its packages, the last one
+}
+
+// Change says since when a release has been in a state. What was recorded by an ingot that kept no such times
+// has none.
+type Change struct {
+	State string    `json:"state"`
+	At    time.Time `json:"at"`
 }
 
 // Package is a package inside an image.
@@ -79,10 +92,16 @@ type AMI struct {
 // Filter selects releases. An empty field selects all. With Region, a release is selected if it has an AMI
 // there that is not retired, and comes with that AMI alone.
 type Filter struct {
-	Distro, Name, Arch, Region, Kind, State string
+	Distro, Version, Name, Arch, Region, Kind, State string
+
+	Live bool // only what can be launched: neither a candidate nor retired; retired AMIs are left out
+
+	// Package, of List, selects releases that hold a package of this name, and of a version that begins with
+	// PackageVersion. They come with these as their Packages.
+	Package, PackageVersion string
 
 	Limit  int    // of List: releases to a page; default 50, at most 1000
-	Cursor string // of List: next of the page before
+	Cursor string // of List: next of the page before, or what After returns
 }
 
 // Store keeps releases. Its methods may be called by many goroutines. What does not exist is an error of
@@ -96,15 +115,23 @@ type Store interface {
 	PutAMI(ctx context.Context, releaseID string, a AMI) error
 	// SetState moves a release to any state, except out of Retired. AMIs have states of their own, and stay.
 	SetState(ctx context.Context, id, state string) error
+	// PutDocument adds a file to a release, or replaces the one of its name. Of d, Name and Type count.
+	PutDocument(ctx context.Context, releaseID string, d Document, body []byte) error
+	// PutCheck records what a look at the repositories found about a release, instead of the last one.
+	PutCheck(ctx context.Context, releaseID string, c Check) error
 	// Get returns a release with all that is known about it.
 	Get(ctx context.Context, id string) (Release, error)
-	// List returns releases without Packages, Verdict and Timings, newest first, and a cursor for the next
-	// page: "" when there is none.
+	// Document returns a file of a release.
+	Document(ctx context.Context, releaseID, name string) (Document, []byte, error)
+	// List returns releases without what only Get returns (Packages, Verdict, Timings, History, Documents, Check),
+	// newest first, and a cursor for the next page: "" when there is none.
 	List(ctx context.Context, f Filter) (releases []Release, next string, err error)
-	// Latest returns, without Packages, Verdict and Timings, the newest release of each name, architecture
-	// and kind that is Public or Verified (that is in f.State if that is set), by name, architecture, kind.
-	// Retired AMIs are left out.
+	// Latest returns, as List does, the newest release of each name, architecture and kind that is Public or
+	// Verified (that is in f.State if that is set), by name, architecture, kind. Retired AMIs are left out.
 	Latest(ctx context.Context, f Filter) ([]Release, error)
+	// Version returns what differs from an earlier answer of the same Store if anything was written in between,
+	// by whomever.
+	Version(ctx context.Context) (string, error)
 	Close() error
 }
 
@@ -200,4 +227,9 @@ func Later(a, b string) string {
 // missing is the error for a release that is not there.
 func missing(id string) error {
 	return fault.New(fault.Missing, fmt.Errorf("release %q is not in the catalogue", id), "`ingot catalog` lists what is")
+}
+
+// noDocument is the error for a document that a release has not.
+func noDocument(releaseID, name string) error {
+	return fault.New(fault.Missing, fmt.Errorf("release %q has no document %q in the catalogue", releaseID, name), "`ingot catalog "+releaseID+"` lists what it has")
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"ingot/internal/database"
@@ -16,19 +17,40 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-type sqliteStore struct{ db *database.DB }
+type sqliteStore struct {
+	db  *database.DB
+	now func() time.Time
+}
+
+// Option changes how a store works.
+type Option func(*sqliteStore)
+
+// WithClock has the store take the time from now.
+func WithClock(now func() time.Time) Option { return func(s *sqliteStore) { s.now = now } }
 
 // OpenSQLite opens the catalogue in a file, and makes it and its folder when they are absent. Several
 // processes may have it open; writes are on the disk when their method returns.
-func OpenSQLite(ctx context.Context, path string) (Store, error) {
+func OpenSQLite(ctx context.Context, path string, options ...Option) (Store, error) {
 	db, err := database.Open(ctx, path, migrations)
 	if err != nil {
 		return nil, fmt.Errorf("opening the catalogue %s: %w", path, err)
 	}
-	return &sqliteStore{db}, nil
+	s := &sqliteStore{db, time.Now}
+	for _, o := range options {
+		o(s)
+	}
+	return s, nil
 }
 
 func (s *sqliteStore) Close() error { return s.db.Close() }
+
+func (s *sqliteStore) Version(ctx context.Context) (string, error) {
+	v, err := s.db.Version(ctx)
+	if err != nil {
+		return "", fmt.Errorf("asking the catalogue for changes: %w", err)
+	}
+	return strconv.FormatInt(v, 10), nil
+}
 
 func (s *sqliteStore) Put(ctx context.Context, r Release) error {
 	if err := Normalize(&r); err != nil {
@@ -55,6 +77,9 @@ func (s *sqliteStore) Put(ctx context.Context, r Release) error {
 			r.ID, r.Name, r.Description, r.Distro, r.Version, r.Arch, r.Kind, r.Date.Unix(),
 			r.LockSHA256, r.DiskSHA256, r.DiskSize, r.Blocks, r.State, string(r.Verdict), string(timings))
 		if err != nil {
+			return err
+		}
+		if err := s.changed(ctx, tx, r.ID, before, r.State, r.History); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, "DELETE FROM package WHERE release = ?", r.ID); err != nil {
@@ -113,7 +138,61 @@ func (s *sqliteStore) SetState(ctx context.Context, id, state string) error {
 		case before == Retired && state != Retired:
 			return fault.Newf(fault.Input, "it is retired, which is final")
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE release SET state = ? WHERE id = ?", state, id)
+		if _, err := tx.ExecContext(ctx, "UPDATE release SET state = ? WHERE id = ?", state, id); err != nil {
+			return err
+		}
+		return s.changed(ctx, tx, id, before, state, nil)
+	})
+}
+
+// changed records a change of state, after the history that is known already.
+func (s *sqliteStore) changed(ctx context.Context, tx *sql.Tx, id, before, after string, history []Change) error {
+	if before == after {
+		return nil
+	}
+	if before != "" || len(history) == 0 {
+		history = []Change{{after, s.now()}}
+	}
+	for _, c := range history {
+		_, err := tx.ExecContext(ctx, `INSERT INTO change (release, number, state, at)
+			SELECT ?, coalesce(max(number), 0) + 1, ?, ? FROM change WHERE release = ?`, id, c.State, c.At.Unix(), id)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sqliteStore) PutDocument(ctx context.Context, releaseID string, d Document, body []byte) error {
+	packed, err := Pack(releaseID, &d, body)
+	if err != nil {
+		return err
+	}
+	return s.db.Write(ctx, fmt.Sprintf("adding document %s to release %s", d.Name, releaseID), func(tx *sql.Tx) error {
+		if _, err := stateOf(ctx, tx, releaseID); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO document (release, name, type, size, sha256, body) VALUES (?,?,?,?,?,?)
+			ON CONFLICT (release, name) DO UPDATE SET type=excluded.type, size=excluded.size, sha256=excluded.sha256, body=excluded.body`,
+			releaseID, d.Name, d.Type, d.Size, d.SHA256, packed)
+		return err
+	})
+}
+
+func (s *sqliteStore) PutCheck(ctx context.Context, releaseID string, c Check) error {
+	if err := NormalizeCheck(&c); err != nil {
+		return err
+	}
+	updates, err := json.Marshal(c.Updates)
+	if err != nil {
+		return err
+	}
+	return s.db.Write(ctx, "recording a check of the packages of release "+releaseID, func(tx *sql.Tx) error {
+		if _, err := stateOf(ctx, tx, releaseID); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO package_check (release, at, updates) VALUES (?,?,?)
+			ON CONFLICT (release) DO UPDATE SET at=excluded.at, updates=excluded.updates`, releaseID, c.At.Unix(), string(updates))
 		return err
 	})
 }

@@ -3,23 +3,20 @@ package catalog
 import (
 	"context"
 	"database/sql"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"ingot/internal/database"
-	"ingot/internal/fault"
 )
 
 // columns are those of a release without what only Get returns, in the order that scan takes them.
 const columns = `id, name, description, distro, version, arch, kind, date, lock_sha256, disk_sha256, disk_size, blocks, state`
 
-func scan(row interface{ Scan(...any) error }, more ...any) (r Release, err error) {
+func scan(values func(...any) error, more ...any) (r Release, err error) {
 	var date int64
-	err = row.Scan(append([]any{&r.ID, &r.Name, &r.Description, &r.Distro, &r.Version, &r.Arch, &r.Kind, &date,
+	err = values(append([]any{&r.ID, &r.Name, &r.Description, &r.Distro, &r.Version, &r.Arch, &r.Kind, &date,
 		&r.LockSHA256, &r.DiskSHA256, &r.DiskSize, &r.Blocks, &r.State}, more...)...)
 	r.Date = seconds(date)
 	return r, err
@@ -41,7 +38,7 @@ func (s *sqliteStore) snapshot(ctx context.Context, doing string, fn func(*sql.T
 func (s *sqliteStore) Get(ctx context.Context, id string) (r Release, err error) {
 	err = s.snapshot(ctx, "reading release "+id, func(tx *sql.Tx) error {
 		var verdict, timings string
-		r, err = scan(tx.QueryRowContext(ctx, "SELECT "+columns+", verdict, timings FROM release WHERE id = ?", id), &verdict, &timings)
+		r, err = scan(tx.QueryRowContext(ctx, "SELECT "+columns+", verdict, timings FROM release WHERE id = ?", id).Scan, &verdict, &timings)
 		if errors.Is(err, sql.ErrNoRows) {
 			return missing(id)
 		} else if err != nil {
@@ -53,19 +50,10 @@ func (s *sqliteStore) Get(ctx context.Context, id string) (r Release, err error)
 		if err := json.Unmarshal([]byte(timings), &r.Timings); err != nil {
 			return fmt.Errorf("its timings: %w", err)
 		}
-		rows, err := tx.QueryContext(ctx, "SELECT name, version, arch, source FROM package WHERE release = ? ORDER BY name, arch", id)
-		if err != nil {
+		if r.Packages, err = packagesOf(ctx, tx, id, Filter{}); err != nil {
 			return err
 		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			var p Package
-			if err := rows.Scan(&p.Name, &p.Version, &p.Arch, &p.Source); err != nil {
-				return err
-			}
-			r.Packages = append(r.Packages, p)
-		}
-		if err := rows.Err(); err != nil {
+		if err := addRest(ctx, tx, &r); err != nil {
 			return err
 		}
 		one := []Release{r}
@@ -79,10 +67,83 @@ func (s *sqliteStore) Get(ctx context.Context, id string) (r Release, err error)
 	return r, nil
 }
 
+// rows runs a query and hands each row to read.
+func rows(ctx context.Context, tx *sql.Tx, read func(scan func(...any) error) error, query string, args ...any) error {
+	found, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = found.Close() }()
+	for found.Next() {
+		if err := read(found.Scan); err != nil {
+			return err
+		}
+	}
+	return found.Err()
+}
+
+// packagesOf returns the packages of a release, or those that f selects.
+func packagesOf(ctx context.Context, tx *sql.Tx, id string, f Filter) (all []Package, err error) {
+	err = rows(ctx, tx, func(scan func(...any) error) error {
+		var p Package
+		err := scan(&p.Name, &p.Version, &p.Arch, &p.Source)
+		all = append(all, p)
+		return err
+	}, `SELECT name, version, arch, source FROM package WHERE release = ?1 AND (?2 = '' OR name = ?2)
+		AND substr(version, 1, length(?3)) = ?3 ORDER BY name, arch`, id, f.Package, f.PackageVersion)
+	return all, err
+}
+
+// addRest fills in history, documents and check.
+func addRest(ctx context.Context, tx *sql.Tx, r *Release) error {
+	err := rows(ctx, tx, func(scan func(...any) error) error {
+		var c Change
+		var at int64
+		err := scan(&c.State, &at)
+		c.At = seconds(at)
+		r.History = append(r.History, c)
+		return err
+	}, "SELECT state, at FROM change WHERE release = ? ORDER BY number", r.ID)
+	if err != nil {
+		return err
+	}
+	err = rows(ctx, tx, func(scan func(...any) error) error {
+		var d Document
+		err := scan(&d.Name, &d.Type, &d.Size, &d.SHA256)
+		r.Documents = append(r.Documents, d)
+		return err
+	}, "SELECT name, type, size, sha256 FROM document WHERE release = ? ORDER BY name", r.ID)
+	if err != nil {
+		return err
+	}
+	return rows(ctx, tx, func(scan func(...any) error) error {
+		var at int64
+		var updates []byte
+		if err := scan(&at, &updates); err != nil {
+			return err
+		}
+		r.Check = &Check{At: seconds(at)}
+		return json.Unmarshal(updates, &r.Check.Updates)
+	}, "SELECT at, updates FROM package_check WHERE release = ?", r.ID)
+}
+
+func (s *sqliteStore) Document(ctx context.Context, releaseID, name string) (d Document, body []byte, err error) {
+	var packed []byte
+	row := s.db.Read.QueryRowContext(ctx, "SELECT name, type, size, sha256, body FROM document WHERE release = ? AND name = ?", releaseID, name)
+	switch err := row.Scan(&d.Name, &d.Type, &d.Size, &d.SHA256, &packed); {
+	case errors.Is(err, sql.ErrNoRows):
+		return d, nil, noDocument(releaseID, name)
+	case err != nil:
+		return d, nil, fmt.Errorf("reading document %s of release %s: %w", name, releaseID, database.Explain(err))
+	}
+	body, err = Unpack(d, packed)
+	return d, body, err
+}
+
 // where turns a filter into conditions and their arguments.
 func where(f Filter) (conditions []string, args []any) {
 	for _, c := range []struct{ column, value string }{
-		{"distro", f.Distro}, {"name", f.Name}, {"arch", f.Arch}, {"kind", f.Kind}, {"state", f.State},
+		{"distro", f.Distro}, {"version", f.Version}, {"name", f.Name}, {"arch", f.Arch}, {"kind", f.Kind}, {"state", f.State},
 	} {
 		if c.value != "" {
 			conditions, args = append(conditions, c.column+" = ?"), append(args, c.value)
@@ -92,13 +153,20 @@ func where(f Filter) (conditions []string, args []any) {
 		conditions = append(conditions, "EXISTS (SELECT 1 FROM ami WHERE ami.release = id AND region = ? AND ami.state <> '"+Retired+"')")
 		args = append(args, f.Region)
 	}
+	if f.Live {
+		conditions, args = append(conditions, "state IN (?, ?, ?)"), append(args, Verified, Public, Deprecated)
+	}
+	if f.Package != "" {
+		conditions = append(conditions, "id IN (SELECT release FROM package WHERE package.name = ? AND substr(package.version, 1, length(?)) = ?)")
+		args = append(args, f.Package, f.PackageVersion, f.PackageVersion)
+	}
 	return append(conditions, "1"), args
 }
 
 func (s *sqliteStore) List(ctx context.Context, f Filter) (all []Release, next string, err error) {
 	conditions, args := where(f)
 	if f.Cursor != "" {
-		date, id, err := parseCursor(f.Cursor)
+		date, id, err := ParseCursor(f.Cursor)
 		if err != nil {
 			return nil, "", err
 		}
@@ -110,43 +178,44 @@ func (s *sqliteStore) List(ctx context.Context, f Filter) (all []Release, next s
 	}
 	limit = min(limit, maxLimit)
 	query := "SELECT " + columns + " FROM release WHERE " + strings.Join(conditions, " AND ") + " ORDER BY date DESC, id DESC LIMIT ?"
-	all, err = s.query(ctx, query, append(args, limit+1), f.Region, true)
+	all, err = s.query(ctx, query, append(args, limit+1), f, !f.Live)
 	if err == nil && len(all) > limit {
 		all = all[:limit]
-		next = cursor(all[limit-1])
+		next = After(all[limit-1])
 	}
 	return all, next, err
 }
 
 func (s *sqliteStore) Latest(ctx context.Context, f Filter) ([]Release, error) {
+	f.Package = "" // of List
 	conditions, args := where(f)
 	if f.State == "" {
 		conditions, args = append(conditions, "state IN (?, ?)"), append(args, Public, Verified)
 	}
 	query := "SELECT " + columns + ` FROM (SELECT *, row_number() OVER (PARTITION BY name, arch, kind ORDER BY date DESC, id DESC) AS place
 		FROM release WHERE ` + strings.Join(conditions, " AND ") + ") WHERE place = 1 ORDER BY name, arch, kind"
-	return s.query(ctx, query, args, f.Region, false)
+	return s.query(ctx, query, args, f, false)
 }
 
-// query returns the releases that a query selects, with their AMIs.
-func (s *sqliteStore) query(ctx context.Context, query string, args []any, region string, retired bool) (all []Release, err error) {
+// query returns the releases that a query selects, with their AMIs, and with the packages that f asks for.
+func (s *sqliteStore) query(ctx context.Context, query string, args []any, f Filter, retired bool) (all []Release, err error) {
 	err = s.snapshot(ctx, "listing releases", func(tx *sql.Tx) error {
-		rows, err := tx.QueryContext(ctx, query, args...)
+		err := rows(ctx, tx, func(values func(...any) error) error {
+			r, err := scan(values)
+			all = append(all, r)
+			return err
+		}, query, args...)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = rows.Close() }()
-		for rows.Next() {
-			r, err := scan(rows)
-			if err != nil {
-				return err
+		if f.Package != "" {
+			for i := range all {
+				if all[i].Packages, err = packagesOf(ctx, tx, all[i].ID, f); err != nil {
+					return err
+				}
 			}
-			all = append(all, r)
 		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		return addAMIs(ctx, tx, all, region, retired && region == "")
+		return addAMIs(ctx, tx, all, f.Region, retired && f.Region == "")
 	})
 	return all, err
 }
@@ -163,40 +232,17 @@ func addAMIs(ctx context.Context, tx *sql.Tx, all []Release, region string, reti
 	if err != nil {
 		return err
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT release, region, image_id, snapshot_id, name, state, created, public FROM ami
-		WHERE release IN (SELECT value FROM json_each(?)) AND (? = '' OR region = ?) AND (? OR state <> ?) ORDER BY release, region`,
-		string(list), region, region, retired, Retired)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
+	return rows(ctx, tx, func(scan func(...any) error) error {
 		var id string
 		var a AMI
 		var created int64
-		if err := rows.Scan(&id, &a.Region, &a.ImageID, &a.SnapshotID, &a.Name, &a.State, &created, &a.Public); err != nil {
+		if err := scan(&id, &a.Region, &a.ImageID, &a.SnapshotID, &a.Name, &a.State, &created, &a.Public); err != nil {
 			return err
 		}
 		a.Created = seconds(created)
 		byID[id].AMIs = append(byID[id].AMIs, a)
-	}
-	return rows.Err()
-}
-
-// cursor names the place behind a release in the order of List.
-func cursor(r Release) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(r.Date.Unix(), 10) + " " + r.ID))
-}
-
-func parseCursor(s string) (date int64, id string, err error) {
-	raw, err := base64.RawURLEncoding.DecodeString(s)
-	if err == nil {
-		var at string
-		at, id, _ = strings.Cut(string(raw), " ")
-		date, err = strconv.ParseInt(at, 10, 64)
-	}
-	if err != nil {
-		return 0, "", fault.Newf(fault.Input, "listing releases: %q is no cursor that a page before gave", s)
-	}
-	return date, id, nil
+		return nil
+	}, `SELECT release, region, image_id, snapshot_id, name, state, created, public FROM ami
+		WHERE release IN (SELECT value FROM json_each(?)) AND (? = '' OR region = ?) AND (? OR state <> ?) ORDER BY release, region`,
+		string(list), region, region, retired, Retired)
 }

@@ -34,6 +34,10 @@ func TestSQLite(t *testing.T) {
 func TestShared(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "a b?c#d%41&e.db")
 	a, b := open(t, path), open(t, path)
+	before, err := b.Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	r := catalogtest.Image("debian-12", "x86_64", 1, "eu-west-1")
 	if err := a.Put(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -41,8 +45,25 @@ func TestShared(t *testing.T) {
 	if _, err := b.Get(t.Context(), r.ID); err != nil {
 		t.Fatal(err)
 	}
+	if after, err := b.Version(t.Context()); err != nil || after == before {
+		t.Errorf("version %q before another's write, %q after it, %v", before, after, err)
+	}
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// What Version costs is paid for every request of the API.
+func BenchmarkVersion(b *testing.B) {
+	s, err := catalog.OpenSQLite(b.Context(), filepath.Join(b.TempDir(), "catalog.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for b.Loop() {
+		if _, err := s.Version(b.Context()); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -29,6 +29,9 @@ const (
 type DB struct {
 	w    *sql.DB // one connection: SQLite has one writer, and waiting for it in Go is fair
 	Read *sql.DB // reads what is written, and cannot write
+
+	watch   *sql.DB
+	version *sql.Stmt // on a connection of its own, which sees the changes of all others
 }
 
 // Open opens the database in a file, and makes it and its folder when they are absent. The folder migrations holds
@@ -47,24 +50,46 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
 		return (&url.URL{Scheme: "file", Path: abs, RawQuery: q.Encode()}).String()
 	}
 	d := &DB{}
-	if d.w, err = sql.Open("sqlite", dsn()); err != nil {
-		return nil, Explain(err)
+	open := func(db **sql.DB, connections int, more ...string) {
+		if err == nil {
+			if *db, err = sql.Open("sqlite", dsn(more...)); err == nil {
+				(*db).SetMaxOpenConns(connections)
+			}
+		}
 	}
-	d.w.SetMaxOpenConns(1)
-	if err := migrate(ctx, d.w, migrations); err != nil {
-		_ = d.w.Close()
-		return nil, Explain(err)
+	if open(&d.w, 1); err == nil {
+		err = migrate(ctx, d.w, migrations)
 	}
-	if d.Read, err = sql.Open("sqlite", dsn("query_only(1)")); err != nil {
-		_ = d.w.Close()
-		return nil, Explain(err)
+	open(&d.Read, 4, "query_only(1)")
+	open(&d.watch, 1, "query_only(1)")
+	if err == nil {
+		d.version, err = d.watch.PrepareContext(ctx, "PRAGMA data_version")
 	}
-	d.Read.SetMaxOpenConns(4)
+	if err != nil {
+		return nil, errors.Join(Explain(err), d.Close())
+	}
 	return d, nil
 }
 
 // Close closes the database.
-func (d *DB) Close() error { return errors.Join(d.Read.Close(), d.w.Close()) }
+func (d *DB) Close() (err error) {
+	if d.version != nil {
+		err = d.version.Close()
+	}
+	for _, db := range []*sql.DB{d.watch, d.Read, d.w} {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+	}
+	return err
+}
+
+// Version returns another number than before if anything was written in between, by this process or another
+// (https://www.sqlite.org/pragma.html#pragma_data_version).
+func (d *DB) Version(ctx context.Context) (n int64, err error) {
+	err = d.version.QueryRowContext(ctx).Scan(&n)
+	return n, Explain(err)
+}
 
 // Write runs fn in a transaction; doing says what it is for, in errors.
 func (d *DB) Write(ctx context.Context, doing string, fn func(*sql.Tx) error) error {

@@ -2,8 +2,11 @@
 package catalogtest
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -49,7 +52,7 @@ func AMI(region string, n int) catalog.AMI {
 
 // summary is what List and Latest return of a release.
 func summary(r catalog.Release) catalog.Release {
-	r.Packages, r.Verdict, r.Timings = nil, nil, nil
+	r.Packages, r.Verdict, r.Timings, r.History = nil, nil, nil, nil
 	return r
 }
 
@@ -57,7 +60,8 @@ func summary(r catalog.Release) catalog.Release {
 func Run(t *testing.T, open func(*testing.T) catalog.Store) {
 	for name, test := range map[string]func(*testing.T, catalog.Store){
 		"put and get": putAndGet, "put again": putAgain, "AMIs": amis, "states": states, "refusals": refusals,
-		"list": list, "pages": pages, "latest": latest, "concurrency": concurrency,
+		"list": list, "pages": pages, "latest": latest, "concurrency": concurrency, "history": history, "documents": documents,
+		"checks": checks, "packages": packages, "versions": versions,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,12 +79,17 @@ func put(t *testing.T, s catalog.Store, releases ...catalog.Release) {
 	}
 }
 
+// get returns a release without its history, which is the clock's.
 func get(t *testing.T, s catalog.Store, id string) catalog.Release {
 	t.Helper()
 	r, err := s.Get(t.Context(), id)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(r.History) == 0 || r.History[len(r.History)-1].State != r.State {
+		t.Errorf("%s is %s after %v", id, r.State, r.History)
+	}
+	r.History = nil
 	return r
 }
 
@@ -208,6 +217,10 @@ func list(t *testing.T, s catalog.Store) {
 		{catalog.Filter{Arch: "x86_64"}, []catalog.Release{c, a}},
 		{catalog.Filter{Kind: "ebs", Arch: "x86_64"}, []catalog.Release{a}},
 		{catalog.Filter{State: catalog.Candidate}, []catalog.Release{c}},
+		{catalog.Filter{Version: "1"}, []catalog.Release{c, b, a}},
+		{catalog.Filter{Version: "12"}, nil},
+		{catalog.Filter{Live: true}, []catalog.Release{b, a}},
+		{catalog.Filter{Live: true, Region: "us-east-1"}, []catalog.Release{aInUS}},
 		{catalog.Filter{Region: "us-east-1"}, []catalog.Release{aInUS}},
 		{catalog.Filter{Region: "mars-1"}, nil},
 		{catalog.Filter{Name: "' OR 1 --"}, nil},
@@ -302,5 +315,167 @@ func concurrency(t *testing.T, s catalog.Store) {
 	wg.Wait()
 	if got := get(t, s, r.ID); len(got.AMIs) != n {
 		t.Errorf("%d AMIs, want %d", len(got.AMIs), n)
+	}
+}
+
+func history(t *testing.T, s catalog.Store) {
+	began := time.Now().Truncate(time.Second)
+	r := Image("debian-12", "x86_64", 1)
+	r.State = catalog.Candidate
+	put(t, s, r, r)
+	r.State = catalog.Verified
+	put(t, s, r)
+	for _, state := range []string{catalog.Public, catalog.Public, catalog.Deprecated, catalog.Public} {
+		if err := s.SetState(t.Context(), r.ID, state); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Get(t.Context(), r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var states []string
+	for _, c := range got.History {
+		states = append(states, c.State)
+		if c.At.Before(began) || c.At.After(time.Now()) || c.At.Location() != time.UTC {
+			t.Errorf("%s at %v", c.State, c.At)
+		}
+	}
+	same(t, []string{"candidate", "verified", "public", "deprecated", "public"}, states)
+
+	// A history comes along where there is none, as when a catalogue is copied.
+	old := Image("debian-12", "x86_64", 2)
+	old.History = []catalog.Change{{State: catalog.Candidate, At: Day(2)}, {State: catalog.Public, At: Day(3)}}
+	put(t, s, old)
+	old.History = old.History[:1]
+	put(t, s, old)
+	old.History = []catalog.Change{{State: catalog.Candidate, At: Day(2)}, {State: catalog.Public, At: Day(3)}}
+	if got, err = s.Get(t.Context(), old.ID); err != nil {
+		t.Fatal(err)
+	}
+	same(t, old, got)
+}
+
+func documents(t *testing.T, s catalog.Store) {
+	r := Image("debian-12", "x86_64", 1)
+	put(t, s, r)
+	large := make([]byte, 1<<20) // does not fit into one item of DynamoDB, as it does not compress
+	source := rand.NewChaCha8([32]byte{})
+	_, _ = source.Read(large)
+	for _, body := range [][]byte{[]byte("first"), large, []byte("second\n"), {}} {
+		for _, name := range []string{catalog.Console, catalog.SBOM} {
+			if err := s.PutDocument(t.Context(), r.ID, catalog.Document{Name: name, Type: "text/plain; charset=utf-8"}, body); err != nil {
+				t.Fatal(err)
+			}
+			d, got, err := s.Document(t.Context(), r.ID, name)
+			if err != nil || !bytes.Equal(got, body) {
+				t.Fatalf("%d bytes came back as %d, %v", len(body), len(got), err)
+			}
+			want := catalog.Document{Name: name, Type: "text/plain; charset=utf-8", Size: int64(len(body)), SHA256: fmt.Sprintf("%x", sha256.Sum256(body))}
+			same(t, want, d)
+		}
+	}
+	if all := get(t, s, r.ID).Documents; len(all) != 2 || all[0].Name != catalog.Console || all[1].Size != 0 {
+		t.Errorf("%+v", all)
+	}
+	put(t, s, r) // leaves them alone
+	if all := get(t, s, r.ID).Documents; len(all) != 2 {
+		t.Errorf("%+v", all)
+	}
+	_, _, err := s.Document(t.Context(), r.ID, "other")
+	kind(t, err, fault.Missing)
+	_, _, err = s.Document(t.Context(), "none", catalog.SBOM)
+	kind(t, err, fault.Missing)
+	kind(t, s.PutDocument(t.Context(), "none", catalog.Document{Name: "x", Type: "text/plain"}, nil), fault.Missing)
+	kind(t, s.PutDocument(t.Context(), r.ID, catalog.Document{Name: "../x", Type: "text/plain"}, nil), fault.Input)
+	kind(t, s.PutDocument(t.Context(), r.ID, catalog.Document{Name: "x"}, nil), fault.Input)
+	kind(t, s.PutDocument(t.Context(), r.ID, catalog.Document{Name: "x", Type: "text/plain"}, make([]byte, catalog.MaxDocument+1)), fault.Input)
+}
+
+func checks(t *testing.T, s catalog.Store) {
+	r := Image("debian-12", "x86_64", 1)
+	put(t, s, r)
+	c := catalog.Check{At: Day(9), Updates: []catalog.Update{{Name: "libc6", Arch: "amd64", Version: "2.36-9", Newest: "2.36-10"},
+		{Name: "bash", Arch: "amd64", Version: "5.2.15-2+b2", Newest: "5.2.15-3"}}}
+	if err := s.PutCheck(t.Context(), r.ID, c); err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(c.Updates)
+	same(t, &c, get(t, s, r.ID).Check)
+	put(t, s, r) // leaves it alone
+	same(t, &c, get(t, s, r.ID).Check)
+	c = catalog.Check{At: Day(10), Updates: []catalog.Update{}}
+	if err := s.PutCheck(t.Context(), r.ID, c); err != nil {
+		t.Fatal(err)
+	}
+	same(t, &c, get(t, s, r.ID).Check)
+	kind(t, s.PutCheck(t.Context(), "none", c), fault.Missing)
+	kind(t, s.PutCheck(t.Context(), r.ID, catalog.Check{}), fault.Input)
+}
+
+func packages(t *testing.T, s catalog.Store) {
+	old, now, other := Image("debian-12", "x86_64", 1), Image("debian-12", "x86_64", 2), Image("arch-std", "x86_64", 3)
+	now.Packages = append(now.Packages, catalog.Package{Name: "libc6", Version: "2.36-10", Arch: "i386"})
+	now.Packages[1].Version = "2.36-10"
+	other.Packages = []catalog.Package{{Name: "glibc", Version: "2.36-9", Arch: "x86_64"}}
+	put(t, s, old, now, other)
+	for _, test := range []struct {
+		f    catalog.Filter
+		want map[string][]string // versions by release
+	}{
+		{catalog.Filter{Package: "libc6"}, map[string][]string{now.ID: {"2.36-10", "2.36-10"}, old.ID: {"2.36-9"}}},
+		{catalog.Filter{Package: "libc6", PackageVersion: "2.36-1"}, map[string][]string{now.ID: {"2.36-10", "2.36-10"}}},
+		{catalog.Filter{Package: "libc6", PackageVersion: "2.36-9"}, map[string][]string{old.ID: {"2.36-9"}}},
+		{catalog.Filter{Package: "libc6", Distro: "arch"}, map[string][]string{}},
+		{catalog.Filter{Package: "libc"}, map[string][]string{}},
+		{catalog.Filter{Package: "glibc", PackageVersion: "2"}, map[string][]string{other.ID: {"2.36-9"}}},
+	} {
+		got := map[string][]string{}
+		for f := test.f; ; {
+			f.Limit = 1
+			page, next, err := s.List(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page {
+				for _, p := range r.Packages {
+					got[r.ID] = append(got[r.ID], p.Version)
+				}
+			}
+			if f.Cursor = next; next == "" {
+				break
+			}
+		}
+		same(t, test.want, got)
+	}
+	if all, err := s.Latest(t.Context(), catalog.Filter{Package: "libc6"}); err != nil || len(all) != 2 || all[0].Packages != nil {
+		t.Errorf("%+v, %v", all, err) // it is List's alone
+	}
+}
+
+// versions looks whether each write shows, and nothing else.
+func versions(t *testing.T, s catalog.Store) {
+	r := Image("debian-12", "x86_64", 1)
+	last := ""
+	for i, write := range []func() error{
+		func() error { return s.Put(t.Context(), r) },
+		func() error { return s.PutAMI(t.Context(), r.ID, AMI("eu-west-1", 1)) },
+		func() error { return s.SetState(t.Context(), r.ID, catalog.Deprecated) },
+		func() error {
+			return s.PutDocument(t.Context(), r.ID, catalog.Document{Name: "x", Type: "text/plain"}, nil)
+		},
+		func() error { return s.PutCheck(t.Context(), r.ID, catalog.Check{At: Day(1)}) },
+	} {
+		if err := write(); err != nil {
+			t.Fatal(err)
+		}
+		v, err := s.Version(t.Context())
+		if err != nil || v == last {
+			t.Errorf("version %q after write %d, %q before; %v", v, i, last, err)
+		}
+		get(t, s, r.ID)
+		if last, err = s.Version(t.Context()); err != nil || last != v {
+			t.Errorf("version %q after reading, %q before; %v", last, v, err)
+		}
 	}
 }
