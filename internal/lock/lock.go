@@ -98,8 +98,8 @@ type Index struct {
 	Repository string    `json:"repository"` // the name the recipe or the distribution gives it
 	Path       string    `json:"path"`       // below a mirror's root
 	SHA256     string    `json:"sha256"`
-	Date       time.Time `json:"date"`    // of its signature; without one, of the newest package in it
-	Signers    []string  `json:"signers"` // fingerprints of the keys that signed it and that the recipe trusts
+	Date       time.Time `json:"date"`              // of its signature; without one, of the newest package in it
+	Signers    []string  `json:"signers,omitempty"` // fingerprints of the keys that signed it and that the recipe trusts; none where only packages are signed
 }
 
 // Package is one package file.
