@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"ingot/internal/fault"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
 	"ingot/internal/sandbox"
@@ -89,6 +90,37 @@ grub-mkconfig -o /boot/grub/grub.cfg
 	args := append([]string{"/bin/sh", "-e", "-c", script, b.Identity.RootUUID.String()}, platforms...)
 	if err := Run(ctx, sb, t, sandbox.Command{Args: args}); err != nil {
 		return fmt.Errorf("configuring GRUB: %w", err)
+	}
+	root, err := os.OpenRoot(b.Root)
+	if err != nil {
+		return fmt.Errorf("opening tree: %w", err)
+	}
+	defer root.Close()
+	menu, err := root.ReadFile("boot/grub/grub.cfg")
+	if err != nil {
+		return fmt.Errorf("reading GRUB's menu: %w", err)
+	}
+	return checkMenu(menu)
+}
+
+// checkMenu refuses a menu (grub.cfg) that starts a kernel without an initramfs: grub-mkconfig(8) goes by the names of files in
+// /boot, and leaves out in silence what it does not recognise. Such an image would not find its root.
+func checkMenu(menu []byte) error {
+	kernels, waiting := 0, ""
+	for line := range strings.Lines(string(menu)) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) > 1 && words[0] == "linux":
+			kernels, waiting = kernels+1, words[1]
+		case len(words) > 1 && words[0] == "initrd":
+			waiting = ""
+		case len(words) == 1 && words[0] == "}" && waiting != "":
+			return fault.New(fault.Input, fmt.Errorf("GRUB's menu starts %s without an initramfs", waiting),
+				"grub-mkconfig found none in /boot whose name fits: see which one the kernel's package or its hooks make")
+		}
+	}
+	if kernels == 0 {
+		return fault.New(fault.Input, errors.New("GRUB's menu has no kernel"), "grub-mkconfig found none in /boot: does a package of the recipe bring one?")
 	}
 	return nil
 }
