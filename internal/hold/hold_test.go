@@ -3,10 +3,13 @@ package hold_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"ingot/internal/fault"
 	"ingot/internal/hold"
 	"ingot/internal/progress"
 )
@@ -33,6 +36,23 @@ func TestFile(t *testing.T) {
 	}
 	release()
 	if release, err = hold.File(t.Context(), path, nil); err != nil {
+		t.Fatal(err)
+	}
+	release()
+}
+
+func TestTry(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "new", "lock")
+	release, err := hold.Try(path, "the first")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("%s is held by the first (process %d)", path, os.Getpid())
+	if _, err := hold.Try(path, "a second"); fault.KindOf(err) != fault.Exists || err.Error() != want {
+		t.Errorf("a second holder gets %v", err)
+	}
+	release()
+	if release, err = hold.Try(path, "a third"); err != nil {
 		t.Fatal(err)
 	}
 	release()
