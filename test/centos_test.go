@@ -22,6 +22,14 @@ mirrors: ["%s"]
 keys: [{fingerprint: %s, file: %s}]
 packages:
   exclude: [xfsprogs]
+modules:
+  - name: ena
+    source: ena.tar.gz
+    sha256: %s
+    directory: kernel/linux/ena
+    patches:
+      - {source: ena-431.patch, kernels: ["2.6.32-431.*"]}
+      - {source: ena-71.patch, kernels: ["2.6.32-71.*"]} # which does not fit
 disk:
   volume-size: 8
 test:
@@ -31,6 +39,7 @@ test:
     - 'rpm -q kernel | grep -x kernel-2.6.32-431.el6.x86_64'
     - 'grep -x "coreutils saw sed 1" /var/log/triggers.log'
     - 'grep -x /bin/bash /etc/shells'
+    - 'sudo modprobe ena && sudo grep "^ena .* Live" /proc/modules && sudo dmesg | grep "stand-in for the driver of ENA, as patched for 6.5"'
     - '! sudo grep -q . /home/ec2-user/.ssh/authorized_keys.new'
 `
 
@@ -54,16 +63,19 @@ func TestCentOS(t *testing.T) {
 		t.Skip("builds and boots a whole image")
 	}
 	c := newCentOS(t)
-	recipe := filepath.Join(t.TempDir(), "centos.yaml")
-	if err := os.WriteFile(recipe, fmt.Appendf(nil, centosRecipe, c.Mirror(), c.Fingerprint, c.KeyFile), 0o644); err != nil {
+	module := newModule(t)
+	recipe := filepath.Join(module.dir, "centos.yaml")
+	if err := os.WriteFile(recipe, fmt.Appendf(nil, centosRecipe, c.Mirror(), c.Fingerprint, c.KeyFile, module.sum), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(t, recipe, nil, nil, "TZ=Pacific/Kiritimati")
+	w.bring(t, module.dir, module.files...)
 	w.must(t, 5*time.Minute, "lock", w.recipe)
 	w.must(t, 15*time.Minute, "build", w.recipe)
-	if m := w.manifest(t); !m.PublicOK {
-		t.Error("the image failed its audit")
+	if m := w.manifest(t); !m.PublicOK || !m.ENA {
+		t.Errorf("the image failed its audit, or has no driver for ENA: %+v", m)
 	}
+	t.Run("a module that fails", func(t *testing.T) { w.failingModule(t) })
 	t.Run("rpm", func(t *testing.T) {
 		root := strings.TrimSpace(w.must(t, time.Minute, "tree", "--quiet", w.recipe))
 		out := w.must(t, 5*time.Minute, "shell", "--quiet", root, "--", "sh", "-c", "rpm -Va --nomtime || true")

@@ -22,6 +22,7 @@ import (
 type world struct {
 	name                       string // of the image
 	binary, recipe, dir, cache string
+	beside                     []string // names of files beside the recipe
 	user                       *syscall.Credential
 	env                        []string
 }
@@ -66,6 +67,7 @@ func (w world) out() string { return filepath.Join(w.dir, "out", w.name) }
 // manifest reads what a build says it made.
 func (w world) manifest(t *testing.T) (m struct {
 	Disk, Lock, Builder string
+	ENA                 bool
 	PublicOK            bool `json:"public_ok"`
 }) {
 	t.Helper()
@@ -95,6 +97,7 @@ func newWorld(t *testing.T, recipe string, user *syscall.Credential, from *world
 	copyTree(t, "../bin/ingot", w.binary)
 	copyTree(t, recipe, w.recipe)
 	if from != nil {
+		w.bring(t, from.dir, from.beside...)
 		copyTree(t, strings.TrimSuffix(from.recipe, ".yaml")+".lock", strings.TrimSuffix(w.recipe, ".yaml")+".lock")
 		if err := os.Mkdir(w.cache, 0o755); err != nil {
 			t.Fatal(err)
@@ -105,6 +108,15 @@ func newWorld(t *testing.T, recipe string, user *syscall.Credential, from *world
 		command(t, "chown", "-R", "--from=root", fmt.Sprintf("%d:%d", user.Uid, user.Gid), dir)
 	}
 	return w
+}
+
+// bring copies files that lie beside the recipe.
+func (w *world) bring(t *testing.T, from string, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		copyTree(t, filepath.Join(from, name), filepath.Join(w.dir, name))
+	}
+	w.beside = append(w.beside, names...)
 }
 
 // lockOrSkip writes the recipe's lock, or skips the test where no mirror can be reached.

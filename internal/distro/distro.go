@@ -67,6 +67,7 @@ type Build struct {
 	Root     string                    // of the tree
 	Identity disk.Identity             // of the disk it goes onto
 	Package  func(lock.Package) string // the verified file of a package
+	Source   func(lock.Source) string  // the verified file of a module's source or patch
 	Expanded string                    // cache of expanded packages; "" for none
 	Task     *progress.Task
 }

@@ -30,15 +30,8 @@ func CheckDrivers(root, version, initramfs string, drivers []string) error {
 	}
 	defer r.Close()
 	have := map[string]bool{}
-	builtin, err := r.ReadFile("lib/modules/" + version + "/modules.builtin")
-	if errors.Is(err, fs.ErrNotExist) {
-		builtin, err = r.ReadFile("usr/lib/modules/" + version + "/modules.builtin")
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // Linux has the list since 2.6.33
-		return fmt.Errorf("reading the list of built-in drivers: %w", err)
-	}
-	for line := range strings.Lines(string(builtin)) {
-		have[module(strings.TrimSpace(line))] = true
+	if err := readModules(r, version, "modules.builtin", have); err != nil {
+		return err
 	}
 	f, err := r.Open(initramfs)
 	if err != nil {
@@ -62,6 +55,47 @@ func CheckDrivers(root, version, initramfs string, drivers []string) error {
 	if len(lost) > 0 {
 		return fault.New(fault.Verdict, fmt.Errorf("neither %s nor kernel %s has the drivers %s: the image could not find its disk or its network everywhere",
 			initramfs, version, strings.Join(lost, ", ")), "")
+	}
+	return nil
+}
+
+// HasModule reports whether all kernels of a tree have a driver, as a module or built in.
+func HasModule(root, driver string) (bool, error) {
+	kernels, err := Kernels(root)
+	if err != nil {
+		return false, err
+	}
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return false, fmt.Errorf("opening tree: %w", err)
+	}
+	defer r.Close()
+	for _, v := range kernels {
+		have := map[string]bool{}
+		for _, list := range []string{"modules.dep", "modules.builtin"} {
+			if err := readModules(r, v, list, have); err != nil {
+				return false, err
+			}
+		}
+		if !have[module(driver)] {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// readModules adds the drivers of a list among the modules of a kernel, if there is such a list: FILE, or FILE: FILES THAT IT NEEDS.
+func readModules(r *os.Root, version, list string, have map[string]bool) error {
+	text, err := r.ReadFile("lib/modules/" + version + "/" + list)
+	if errors.Is(err, fs.ErrNotExist) {
+		text, err = r.ReadFile("usr/lib/modules/" + version + "/" + list)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // Linux has modules.builtin since 2.6.33
+		return fmt.Errorf("reading the list of drivers: %w", err)
+	}
+	for line := range strings.Lines(string(text)) {
+		file, _, _ := strings.Cut(strings.TrimSpace(line), ":")
+		have[module(file)] = true
 	}
 	return nil
 }

@@ -65,8 +65,28 @@ func TestCheckDrivers(t *testing.T) {
 	if err := CheckDrivers(root, "6.1", "boot/initrd.img-6.1", nil); err == nil {
 		t.Error("a truncated initramfs passed")
 	}
+	for driver, want := range map[string]bool{"virtio-pci": true, "ena": false} {
+		if got, err := HasModule(root, driver); err != nil || got != want {
+			t.Errorf("HasModule(%s) = %v, %v", driver, got, err)
+		}
+	}
 	kernels, err := Kernels(root)
 	if err != nil || len(kernels) != 1 || kernels[0] != "6.1" {
 		t.Errorf("kernels: %v %v", kernels, err)
+	}
+}
+
+// TestHasModule has two kernels, of which one has got the driver as a module.
+func TestHasModule(t *testing.T) {
+	files := map[string]string{
+		"lib/modules/1/kernel/m.ko": "", "lib/modules/1/modules.dep": "extra/ena.ko: kernel/m.ko\nkernel/m.ko:\n",
+		"lib/modules/2/kernel/m.ko": "", "lib/modules/2/modules.dep": "kernel/not-ena.ko.xz: kernel/ena.ko.xz\n",
+	}
+	if got, err := HasModule(lay(t, files), "ena"); err != nil || got {
+		t.Errorf("where one kernel lacks it: %v, %v", got, err)
+	}
+	files["lib/modules/2/modules.builtin"] = "kernel/drivers/net/ena.ko\n"
+	if got, err := HasModule(lay(t, files), "ena"); err != nil || !got {
+		t.Errorf("where the other has it built in: %v, %v", got, err)
 	}
 }

@@ -48,7 +48,9 @@ type Lock struct {
 	// Builds are how the packages of the repository [Built] were made, each after those that it needs. Whoever has not
 	// got them makes them again, and gets the same bytes.
 	Builds []Build `json:"builds,omitempty"`
-	// Tools are the packages that Builds took beside Packages.
+	// Modules are kernel modules that are built from source whenever the tree is made.
+	Modules []Module `json:"modules,omitempty"`
+	// Tools are the packages that Builds and Modules take beside Packages.
 	Tools []Package `json:"tools,omitempty"`
 }
 
@@ -72,10 +74,19 @@ type Build struct {
 	Packages   []string `json:"packages"`   // what it made; Packages or Tools has what was used of it
 }
 
+// Module is a kernel module that the image gets beside those of its packages.
+type Module struct {
+	Name    string   `json:"name"`
+	Kernel  string   `json:"kernel"`            // version of the kernel's package that it is built for
+	Source  Source   `json:"source"`            // the archive
+	Patches []Source `json:"patches,omitempty"` // files beside the recipe, applied in order
+	Tree    []string `json:"tree"`              // as that of a Build
+}
+
 // Source is a file or a git repository that was taken for a build.
 type Source struct {
-	Name   string `json:"name"` // the PKGBUILD's
-	URL    string `json:"url"`
+	Name   string `json:"name"`             // the PKGBUILD's, or the file's beside the recipe
+	URL    string `json:"url,omitempty"`    // "" for a file beside the recipe
 	SHA256 string `json:"sha256,omitempty"` // of a file, in hexadecimal
 	Size   int64  `json:"size,omitempty"`   // of a file, in bytes
 	Commit string `json:"commit,omitempty"` // of a git repository
@@ -91,6 +102,17 @@ func (l *Lock) Find(id string) *Package {
 		}
 	}
 	return nil
+}
+
+// Installed returns the packages that making the tree takes: Packages, and those of the trees that modules are built in.
+func (l *Lock) Installed() []Package {
+	all := slices.Clone(l.Packages)
+	for _, t := range l.Tools {
+		if slices.ContainsFunc(l.Modules, func(m Module) bool { return slices.Contains(m.Tree, t.ID()) }) {
+			all = append(all, t)
+		}
+	}
+	return all
 }
 
 // Index is a file that names package files: an InRelease, a repomd.xml, a pacman database. It is signed where packages are not.
@@ -185,10 +207,22 @@ func Parse(data []byte) (*Lock, error) {
 			seen[id], seen[p.ID()], ids[p.ID()] = true, true, true
 		}
 	}
+	trees := map[string][]string{}
 	for _, b := range l.Builds {
-		for _, name := range b.Tree {
+		trees[b.Name] = b.Tree
+	}
+	for _, m := range l.Modules {
+		trees["module "+m.Name] = m.Tree
+		for _, s := range append([]Source{m.Source}, m.Patches...) {
+			if sum, err := hex.DecodeString(s.SHA256); err != nil || len(sum) != sha256.Size || s.Name == "" {
+				return nil, fmt.Errorf("module %s: source %q: %q is no SHA-256", m.Name, s.Name, s.SHA256)
+			}
+		}
+	}
+	for built, tree := range trees {
+		for _, name := range tree {
 			if !ids[name] {
-				return nil, fmt.Errorf("%s was built with package %s, which is not there", b.Name, name)
+				return nil, fmt.Errorf("%s is built with package %s, which is not there", built, name)
 			}
 		}
 	}

@@ -60,7 +60,26 @@ func TestBuilds(t *testing.T) {
 	}
 }
 
+func TestModules(t *testing.T) {
+	l := sample()
+	tool := Package{Name: "gcc", Version: "4.4", Arch: "x86_64", Repository: "main", Path: "gcc", Size: 1, SHA256: strings.Repeat("3", 64)}
+	l.Tools = []Package{{Name: "c", Version: "1", Arch: "any", Repository: Built, Path: "c", Size: 1, SHA256: strings.Repeat("3", 64)}, tool}
+	l.Modules = []Module{{Name: "ena", Kernel: "2.6.32-431.el6", Tree: []string{"main/a", "main/gcc"},
+		Source: Source{Name: "ena.tar.gz", URL: "https://host/ena.tar.gz", SHA256: strings.Repeat("4", 64)}, Patches: []Source{{Name: "p", SHA256: strings.Repeat("5", 64)}}}}
+	got, err := Parse(l.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(l, got); d != "" {
+		t.Error(d)
+	}
+	if d := cmp.Diff(append(slices.Clone(l.Packages), tool), got.Installed()); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
+	source := Source{Name: "x", SHA256: strings.Repeat("4", 64)}
 	for name, change := range map[string]func(*Lock){
 		"another version":   func(l *Lock) { l.Version = 2 },
 		"no checksum":       func(l *Lock) { l.Packages[0].SHA256 = "12" },
@@ -70,6 +89,9 @@ func TestParseRefuses(t *testing.T) {
 		"a package twice":   func(l *Lock) { l.Packages[1] = l.Packages[0] },
 		"a tool twice":      func(l *Lock) { l.Tools = l.Packages[:1] },
 		"an unknown tool":   func(l *Lock) { l.Builds = []Build{{Name: "x", Tree: []string{"main/a", "main/c"}}} },
+		"a module's tool":   func(l *Lock) { l.Modules = []Module{{Name: "x", Tree: []string{"main/c"}, Source: source}} },
+		"a module's source": func(l *Lock) { l.Modules = []Module{{Name: "x", Source: Source{Name: "x", SHA256: "12"}}} },
+		"a module's patch":  func(l *Lock) { l.Modules = []Module{{Name: "x", Source: source, Patches: []Source{{Name: "x"}}}} },
 		"a nameless record": func(l *Lock) { l.Packages[1].Name = "" },
 	} {
 		l := sample()

@@ -50,9 +50,10 @@ type Manifest struct {
 	Builder     string          `json:"builder"`
 	Disk        string          `json:"disk"` // of the raw image
 	DiskSize    int64           `json:"disk_size"`
-	Blocks      int             `json:"blocks"`    // of 512 KiB, that mean something
-	PublicOK    bool            `json:"public_ok"` // the hygiene audit found nothing that forbids publishing
-	Packages    []Package       `json:"packages"`  // in byte order of their names
+	Blocks      int             `json:"blocks"`        // of 512 KiB, that mean something
+	ENA         bool            `json:"ena,omitempty"` // every kernel has the driver of EC2's Elastic Network Adapter
+	PublicOK    bool            `json:"public_ok"`     // the hygiene audit found nothing that forbids publishing
+	Packages    []Package       `json:"packages"`      // in byte order of their names
 }
 
 // Package is one package of an image.

@@ -69,6 +69,9 @@ func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o Loc
 	if a.Manifest.Recipe, err = r.Digest(); err != nil {
 		return nil, false, err
 	}
+	if a.Manifest.ENA, err = distro.HasModule(t.Root, "ena"); err != nil {
+		return nil, false, err
+	}
 	var findings []tree.Finding
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { findings, err = f.audit(both, t); return err })

@@ -97,7 +97,7 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	defer func() { task.End(err) }()
 	results, err := publish.Publish(ctx, o.Clients, publish.Request{
 		Disk: a.Disk(), Map: blocks, Name: name, Description: m.Description, Arch: m.Arch, BootMode: bootMode(m.Firmware),
-		VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Public: o.Publish.Public, Regions: regions, Store: store, RunID: o.RunID, Task: task,
+		VolumeSize: int64(m.VolumeSize), ENA: m.ENA, Tags: o.Publish.Tags, Public: o.Publish.Public, Regions: regions, Store: store, RunID: o.RunID, Task: task,
 	})
 	// What is done is recorded even if other regions failed, or the run is being stopped.
 	recording := context.WithoutCancel(ctx)

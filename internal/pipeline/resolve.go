@@ -91,8 +91,9 @@ func (f *Foundry) packages(ctx context.Context, r *recipe.Recipe, d distro.Distr
 		return nil, fmt.Errorf("making the packages of %s: %w", r.Name, err)
 	}
 	mirrors := d.Mirrors(r)
-	files := make([]fetch.File, len(l.Packages))
-	for i, p := range l.Packages {
+	all := l.Installed()
+	files := make([]fetch.File, len(all))
+	for i, p := range all {
 		if len(mirrors[p.Repository]) == 0 && p.Repository != lock.Built {
 			return nil, fault.New(fault.Input, fmt.Errorf("the lock of %s takes %s from repository %q, which the recipe does not have", r.Name, p.Name, p.Repository),
 				"write it anew with `ingot lock --upgrade`")
@@ -107,7 +108,7 @@ func (f *Foundry) packages(ctx context.Context, r *recipe.Recipe, d distro.Distr
 		return nil, fmt.Errorf("fetching the packages of %s: %w", r.Name, err)
 	}
 	out := make(map[string]string, len(paths))
-	for i, p := range l.Packages {
+	for i, p := range all {
 		out[packageKey(p)] = paths[i]
 	}
 	return out, nil

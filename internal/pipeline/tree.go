@@ -93,6 +93,10 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 	if err != nil {
 		return nil, err
 	}
+	sources, err := f.sources(ctx, r, l)
+	if err != nil {
+		return nil, err
+	}
 	// The tree grows under another name, so that one that was cut short is never taken for a whole one.
 	if err := setAside(home); err != nil {
 		return nil, fmt.Errorf("setting the former tree aside: %w", err)
@@ -100,6 +104,7 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 	b := t.build
 	b.Root = filepath.Join(home, "unfinished")
 	b.Package = func(p lock.Package) string { return files[packageKey(p)] }
+	b.Source = func(s lock.Source) string { return sources[s.SHA256] }
 	if err := os.MkdirAll(b.Root, 0o755); err != nil {
 		return nil, fmt.Errorf("making room for the tree: %w", err)
 	}

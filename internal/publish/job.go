@@ -124,7 +124,7 @@ func (j *job) ofSnapshot(snapshot string) *ec2.RegisterImageInput {
 // register makes an image, with every attribute set: the defaults are those of 2006.
 func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*types.Image, error) {
 	in.Name, in.Architecture, in.VirtualizationType = &j.Name, types.ArchitectureValues(j.Arch), aws.String("hvm")
-	in.EnaSupport, in.SriovNetSupport, in.ImdsSupport = aws.Bool(true), aws.String("simple"), types.ImdsSupportValuesV20
+	in.EnaSupport, in.SriovNetSupport, in.ImdsSupport = aws.Bool(j.ENA), aws.String("simple"), types.ImdsSupportValuesV20
 	in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeImage}}
 	if j.Description != "" {
 		in.Description = &j.Description

@@ -42,6 +42,7 @@ type Request struct {
 	Arch        string            // x86_64 or arm64
 	BootMode    string            // legacy-bios, uefi or uefi-preferred
 	RootDevice  string            // default /dev/xvda
+	ENA         bool              // it has the driver of the Elastic Network Adapter, without which Nitro instances have no network
 	VolumeSize  int64             // GiB; default: the least that holds the image
 	Tags        map[string]string // of the image and its snapshot
 	Public      bool

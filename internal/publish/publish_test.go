@@ -90,7 +90,7 @@ func newRequest(t *testing.T, name string, seed uint64) Request {
 		}
 		m.Blocks = append(m.Blocks, disk.Block{Index: i, SHA256: sha256.Sum256(data)})
 	}
-	return Request{Disk: path, Map: m, Name: name, Description: "a test", Arch: "x86_64", BootMode: "uefi-preferred", Public: true,
+	return Request{Disk: path, Map: m, Name: name, Description: "a test", Arch: "x86_64", BootMode: "uefi-preferred", ENA: true, Public: true,
 		Tags: map[string]string{"colour": "blue"}, Regions: []string{"us-east-1", "eu-north-1"}, RunID: "run-1"}
 }
 
@@ -124,7 +124,7 @@ func (c *cloud) check(name string, r Request) error {
 	root := i.BlockDeviceMappings[0].Ebs
 	switch {
 	case *i.Name != r.Name, !*i.Public, i.BootMode != types.BootModeValuesUefiPreferred, i.ImdsSupport != types.ImdsSupportValuesV20,
-		!*i.EnaSupport, *i.RootDeviceName != "/dev/xvda", root.VolumeType != types.VolumeTypeGp3, *root.VolumeSize != 3, !*root.DeleteOnTermination:
+		aws.ToBool(i.EnaSupport) != r.ENA, *i.RootDeviceName != "/dev/xvda", root.VolumeType != types.VolumeTypeGp3, *root.VolumeSize != 3, !*root.DeleteOnTermination:
 		return fmt.Errorf("image %+v", i)
 	case *root.SnapshotId != *snapshots[0].SnapshotId:
 		return errors.New("the image has another snapshot")

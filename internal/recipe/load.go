@@ -173,6 +173,9 @@ func check(r *Recipe, n *node) error {
 		}
 		names[repo.Name] = true
 	}
+	if err := r.checkModules(fail); err != nil {
+		return err
+	}
 	return r.checkAUR(fail)
 }
 
@@ -199,7 +202,9 @@ func (r *Recipe) Asked() string {
 		Trust                 Trust             `json:",omitzero"`
 		AUR                   []AURPackage      `json:",omitempty"`
 		Contents              map[string]string `json:",omitempty"`
-	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages, r.Kernel.Package, r.Trust, r.AUR, r.contents()})
+		Modules               []Module          `json:",omitempty"`
+		Patches               map[string]string `json:",omitempty"`
+	}{r.Distro, r.Release, r.Arch, nil, r.Keys, r.Repositories, r.Packages, r.Kernel.Package, r.Trust, r.AUR, r.contents(), r.Modules, r.patches()})
 }
 
 // Digest returns the digest of the whole recipe, the content of the files it names included.
@@ -227,7 +232,8 @@ func (r *Recipe) Digest() (string, error) {
 		Recipe   *Recipe
 		Sources  map[string]string
 		Contents map[string]string
-	}{r, sources, r.contents()}), nil
+		Patches  map[string]string `json:",omitempty"`
+	}{r, sources, r.contents(), r.patches()}), nil
 }
 
 // Resolve returns the path of a file that the recipe names.

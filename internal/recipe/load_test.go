@@ -28,6 +28,12 @@ func write(t *testing.T, files map[string]string) string {
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
 
+// sum is a SHA-256, and modules a recipe's list of one.
+const (
+	sum     = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	modules = "modules:\n  - {name: ena, source: ena.tar.gz, sha256: " + sum + "}\n"
+)
+
 // A change in a PKGBUILD's folder is a change of what the recipe asks for.
 func TestAURContent(t *testing.T) {
 	path := write(t, map[string]string{"pkg/PKGBUILD": "pkgname=a\n", "r.yaml": `name: x
@@ -147,6 +153,14 @@ func TestLoadErrors(t *testing.T) {
 		{"aur no PKGBUILD", head + "aur:\n  - {name: a, directory: .}\n", "has no PKGBUILD"},
 		{"aur sum", head + "aur:\n  - {name: a, directory: pkg, sources: {x: SKIP}}\n", `r.yaml:4:44: aur[0].sources.x: "SKIP" is neither`},
 		{"aur time", head + "aur:\n  - {name: a, directory: pkg, timeout: long}\n", `aur[0].timeout: "long" is no time span`},
+		{"module without sum", head + "modules:\n  - {name: ena, source: e.tar}\n", "modules[0]"},
+		{"module twice", head + modules + modules[len("modules:\n"):], `r.yaml:5:12: modules[1].name: "ena" stands twice`},
+		{"module's source", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: \"ftp://host/e.tar\"}\n", "modules[0].source: "},
+		{"module's password", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: \"https://me:pw@host/e.tar\"}\n", "without a password"},
+		{"module's folder", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: e.tar, directory: ../x}\n", `modules[0].directory: "../x" is no clean path`},
+		{"module's kernels", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: e.tar, kernels: [\"[\"]}\n", "modules[0].kernels: "},
+		{"module's time", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: e.tar, timeout: long}\n", "modules[0].timeout: "},
+		{"module's patch", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: e.tar, patches: [{source: none}]}\n", "modules[0].patches[0].source: "},
 		{"bus", head + "test: {bus: [floppy]}\n", `test.bus[0]: "floppy" is none of`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -164,6 +178,36 @@ func TestLoadErrors(t *testing.T) {
 	}
 	if _, err := Load(write(t, map[string]string{"r.yaml": head}), map[string]string{"no": "x"}); err == nil {
 		t.Error("--set of an unknown variable passed")
+	}
+}
+
+func TestModules(t *testing.T) {
+	files := map[string]string{"a.patch": "a", "b.patch": "b",
+		"r.yaml": "name: x\ndistro: centos\n" + modules[:len(modules)-2] + `, kernels: ["2.6.32-431.*", "2.6.32-71.*"], patches: [{source: a.patch}, {source: b.patch, kernels: ["2.6.32-71.*"]}]}` + "\n"}
+	load := func() *Recipe {
+		all, err := Load(write(t, files), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0]
+	}
+	r := load()
+	for kernel, want := range map[string]int{"2.6.32-431.el6": 1, "2.6.32-71.el6": 2, "2.6.32-71.29.1.el6": 2, "2.6.32-754.el6": -1} {
+		m, ok := r.Modules[0].For(kernel)
+		if ok != (want >= 0) || ok && len(m.Patches) != want {
+			t.Errorf("for %s: %v, %+v", kernel, ok, m)
+		}
+	}
+	asked := r.Asked()
+	whole, err := r.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files["b.patch"] = "c"
+	r = load()
+	changed, err := r.Digest()
+	if err != nil || r.Asked() == asked || changed == whole {
+		t.Errorf("another patch changes nothing: %v", err)
 	}
 }
 

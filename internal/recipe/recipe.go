@@ -20,6 +20,7 @@ type Recipe struct {
 	Repositories []Repository   `yaml:"repositories,omitempty" json:"repositories,omitempty" jsonschema:"description=Further repositories\\, beside the distribution's own"`
 	Packages     Packages       `yaml:"packages,omitempty" json:"packages,omitzero"`
 	AUR          []AURPackage   `yaml:"aur,omitempty" json:"aur,omitempty" jsonschema:"description=Arch: packages to build from PKGBUILDs\\, in a sandbox; they stand above all repositories"`
+	Modules      []Module       `yaml:"modules,omitempty" json:"modules,omitempty" jsonschema:"description=CentOS: kernel modules to build from source\\, for the image's own kernel"`
 	Users        []User         `yaml:"users,omitempty" json:"users,omitempty"`
 	Files        []File         `yaml:"files,omitempty" json:"files,omitempty"`
 	Scripts      []Script       `yaml:"scripts,omitempty" json:"scripts,omitempty" jsonschema:"description=Run in the sandbox\\, in order\\, when all packages are installed"`

@@ -78,6 +78,8 @@ func (a *Arch) Defaults(r *recipe.Recipe) error {
 		return r.Refuse("release", "Arch Linux has none; leave it out")
 	case r.Packages.Recommends:
 		return r.Refuse("packages.recommends", "pacman's packages recommend nothing; name optional dependencies under packages.include")
+	case r.Modules != nil:
+		return r.Refuse("modules", "they are built for CentOS alone; Arch Linux has dkms")
 	case r.Trust != (recipe.Trust{}):
 		return r.Refuse("trust", "it is for RPM packages alone")
 	}

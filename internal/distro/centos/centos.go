@@ -45,8 +45,9 @@ type facts struct {
 	Keys         []recipe.Key `yaml:"keys"` // whose files the first repository has
 	Packages     []string     `yaml:"packages"`
 	Exclude      []string     `yaml:"exclude"`
-	GRUBLegacy   string       `yaml:"grub-legacy"` // the folder of its stages
-	Label        string       `yaml:"label"`       // of the root filesystem
+	ModuleTools  []string     `yaml:"module-tools"` // what modules are built with, beside the kernel's headers
+	GRUBLegacy   string       `yaml:"grub-legacy"`  // the folder of its stages
+	Label        string       `yaml:"label"`        // of the root filesystem
 	Lines        []lines      `yaml:"lines"`
 }
 
@@ -82,6 +83,8 @@ func (c *CentOS) Defaults(r *recipe.Recipe) error {
 		return r.Refuse("disk", "GRUB legacy boots from an msdos table under BIOS alone")
 	case r.Packages.Recommends:
 		return r.Refuse("packages.recommends", "packages of CentOS 6 recommend nothing")
+	case r.AUR != nil:
+		return r.Refuse("aur", "CentOS has no PKGBUILDs")
 	case len(r.CloudInit) > 0:
 		return r.Refuse("cloud-init", "CentOS 6 has none; the image fetches the key and grows by scripts of its own")
 	}
@@ -125,6 +128,9 @@ func (c *CentOS) keys(r *recipe.Recipe) []recipe.Key {
 // Asked implements distro.Distribution.
 func (c *CentOS) Asked(r *recipe.Recipe) string {
 	own := fmt.Sprintf("%q %q %q %q %+v", r.Asked(), c.include(r), c.exclude(r), c.facts.Repositories, c.keys(r))
+	if r.Modules != nil {
+		own += fmt.Sprintf(" %q", c.facts.ModuleTools)
+	}
 	sum := sha256.Sum256([]byte(own))
 	return hex.EncodeToString(sum[:])
 }
@@ -149,6 +155,9 @@ func (c *CentOS) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 		return nil, err
 	}
 	if err := c.checkKernel(r, l); err != nil {
+		return nil, err
+	}
+	if err := c.resolveModules(ctx, rq, ask, l); err != nil {
 		return nil, err
 	}
 	l.Recipe, l.Distro, l.Release, l.Arch = r.Name, r.Distro, r.Release, r.Arch

@@ -12,6 +12,7 @@ import (
 	"ingot/internal/disk"
 	"ingot/internal/disk/ext4"
 	"ingot/internal/distro"
+	"ingot/internal/distro/kmod"
 	"ingot/internal/lock"
 	"ingot/internal/recipe"
 	"ingot/internal/rpm"
@@ -21,6 +22,7 @@ import (
 
 // Install implements distro.Distribution.
 func (c *CentOS) Install(ctx context.Context, b distro.Build) error {
+	var built []kmod.Module
 	err := install.Install(ctx, install.Options{
 		Root:     b.Root,
 		Lock:     b.Lock,
@@ -30,9 +32,18 @@ func (c *CentOS) Install(ctx context.Context, b distro.Build) error {
 		Sandbox:  b.Sandbox,
 		Database: format(b.Lock),
 		// The kernel's %posttrans builds the initramfs, so that what it depends on has to be there before.
-		PostTrans: func(context.Context) error { return c.prepare(b) },
+		PostTrans: func(ctx context.Context) (err error) {
+			if err := c.prepare(b); err != nil {
+				return err
+			}
+			built, err = c.modules(ctx, b)
+			return err
+		},
 	})
 	if err != nil {
+		return err
+	}
+	if err := index(ctx, b, built); err != nil {
 		return err
 	}
 	// The login is made first: the recipe's own users and files may refer to it.

@@ -75,8 +75,11 @@ func (d *Debian) Defaults(r *recipe.Recipe) error {
 	if _, _, err := d.release(r); err != nil {
 		return err
 	}
-	if r.AUR != nil {
+	switch {
+	case r.AUR != nil:
 		return r.Refuse("aur", "Debian has no PKGBUILDs")
+	case r.Modules != nil:
+		return r.Refuse("modules", "they are built for CentOS alone; Debian has dkms")
 	}
 	if r.Disk.Table == "" {
 		r.Disk.Table = recipe.TableGPT
