@@ -17,6 +17,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/pipeline"
 	"ingot/internal/publish"
+	"ingot/internal/publish/ledger"
 	"ingot/internal/recipe"
 )
 
@@ -26,7 +27,11 @@ func (a *app) publishVerb() *cobra.Command {
 		Short: "Make the image an AMI in every region, and record the release",
 		Long: `Upload the blocks that mean something to every region at once through the EBS direct APIs, register the AMI
 with everything set, and record the release in the catalogue. What is there already is not made again: after a
-failure, run the same command. Exits with 13 when some regions are done and others are not.
+failure, run the same command. Exits with 13 when some regions are done and others are not; a region that the recipe calls
+best-effort may fail. Where the release before is published, only the blocks that differ from it are sent.
+
+Everything is written into a ledger before it is made, and has a tag that says when it may be removed, until the release
+is complete in its region: what a run that is never finished leaves behind is known.
 
 --kind instance-store, or kinds: of the recipe, makes an AMI that is backed by instance store: the disk is bundled (at most
 10 GiB, x86_64, BIOS) with --key, uploaded to --bucket in each region, and registered from there. See docs/bundles.md.
@@ -47,6 +52,7 @@ AWS account.`,
 	cmd.Flags().StringVar(&cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
 	cmd.Flags().StringSliceVar(&o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
 	cmd.Flags().StringVar(&o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
+	cmd.Flags().BoolVar(&o.Replace, "replace", false, "replace an AMI of the same name and other content, once the new one is there")
 	cmd.Flags().StringVar(&target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
 	cmd.Flags().StringVar(&target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
@@ -64,6 +70,10 @@ AWS account.`,
 		if o.Catalog, err = a.catalog(cmd.Context()); err != nil {
 			return err
 		}
+		if o.Ledger, o.Maps, err = a.ledger(cmd.Context()); err != nil {
+			return err
+		}
+		target.Profiles = o.Publish.Profiles
 		if o.Clients, err = a.clients(cmd.Context(), target); err != nil {
 			return err
 		}
@@ -185,6 +195,20 @@ func (a *app) catalog(ctx context.Context) (catalog.Store, error) {
 	return store, nil
 }
 
+// ledger opens the ledger, and the block maps of what was published.
+func (a *app) ledger(ctx context.Context) (*ledger.Ledger, *publish.Maps, error) {
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := ledger.Open(ctx, filepath.Join(dir, "ledger.db"), nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	a.closers = append(a.closers, l.Close)
+	return l, &publish.Maps{Dir: filepath.Join(dir, "maps")}, nil
+}
+
 func (a *app) sayPublished(all []published) error {
 	if err := a.settle(); err != nil {
 		return err
@@ -193,11 +217,16 @@ func (a *app) sayPublished(all []published) error {
 		for _, x := range p.results {
 			switch {
 			case a.json && x.Err != nil:
-				a.result("region", map[string]any{"region": x.Region, "root": p.release.Kind, "error": x.Err.Error(), "kind": fault.KindOf(x.Err).String()})
+				a.result("region", map[string]any{"region": x.Region, "root": p.release.Kind, "error": x.Err.Error(), "kind": fault.KindOf(x.Err).String(), "best_effort": x.BestEffort})
 			case a.json:
-				a.result("region", map[string]any{"region": x.Region, "root": p.release.Kind, "image_id": x.ImageID, "snapshot_id": x.SnapshotID, "existed": x.Existed})
+				a.result("region", map[string]any{"region": x.Region, "root": p.release.Kind, "image_id": x.ImageID, "snapshot_id": x.SnapshotID, "existed": x.Existed,
+					"parent": x.Parent, "blocks_sent": x.Sent})
+			case x.Err != nil && x.BestEffort:
+				fmt.Fprintf(a.err, "%s failed, and may: %v\n", x.Region, x.Err)
 			case x.Err == nil && x.Existed:
 				fmt.Fprintf(a.out, "%s %s (was there already)\n", x.Region, x.ImageID)
+			case x.Err == nil && x.Parent != "":
+				fmt.Fprintf(a.out, "%s %s (%d blocks that differ from %s)\n", x.Region, x.ImageID, x.Sent, x.Parent)
 			case x.Err == nil:
 				fmt.Fprintf(a.out, "%s %s\n", x.Region, x.ImageID)
 			}

@@ -75,8 +75,9 @@ func (f *Foundry) Bundle(ctx context.Context, a *Artifact, account string, key *
 	return manifest, writeJSON(state, want)
 }
 
-// store says where an instance store-backed image of the artifact is registered from. Regions share bundles.
-func (f *Foundry) store(ctx context.Context, a *Artifact, o *PublishOptions, folder string) (*publish.Store, error) {
+// store says where an instance store-backed image of the artifact is registered from. Regions share bundles; region is one
+// of them.
+func (f *Foundry) store(ctx context.Context, a *Artifact, o *PublishOptions, region, folder string) (*publish.Store, error) {
 	b := o.Bundle
 	if b.Key == nil {
 		return nil, fault.New(fault.Usage, errors.New("an instance store-backed image is signed with your private key, and none is given"), "name it with --key; `ingot bundle keygen` makes one")
@@ -84,7 +85,7 @@ func (f *Foundry) store(ctx context.Context, a *Artifact, o *PublishOptions, fol
 	if b.Bucket == "" {
 		return nil, fault.New(fault.Usage, errors.New("an instance store-backed image lives in a bucket, and none is named"), "name it with --bucket, or in publish: of the recipe")
 	}
-	account, err := o.Clients.Account(ctx)
+	account, err := o.Clients.Account(ctx, region)
 	if err != nil {
 		return nil, err
 	}

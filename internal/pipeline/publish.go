@@ -20,11 +20,14 @@ import (
 type PublishOptions struct {
 	Publish recipe.Publish // names, regions, tags, of the recipe
 	Regions []string       // instead of the recipe's
+	Replace bool           // an AMI of the same name and other content
 	Name    string         // of the AMI, instead of the recipe's
 	Kind    string         // recipe.EBS or recipe.InstanceStore; "" is the former
 	Bundle  BundleOptions  // for the latter
 	Clients publish.Clients
 	Catalog catalog.Store
+	Ledger  publish.Ledger
+	Maps    *publish.Maps // of what was published before; nil: no deltas
 	RunID   string
 }
 
@@ -80,13 +83,21 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 			return nil, nil, err
 		}
 	}
-	regions := o.Publish.Regions
-	if len(o.Regions) > 0 {
-		regions = o.Regions
+	regions, err := o.regions(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	deprecate, err := recipe.Age(o.Publish.Deprecate)
+	if err != nil {
+		return nil, nil, fault.Newf(fault.Input, "publish: deprecate: %w", err)
+	}
+	parameters := slices.Clone(o.Publish.Parameters)
+	for i, p := range parameters {
+		parameters[i] = fill(p, &r, "")
 	}
 	var store *publish.Store
 	if o.Kind == recipe.InstanceStore {
-		if store, err = f.store(ctx, a, &o, r.ID); err != nil {
+		if store, err = f.store(ctx, a, &o, regions[0], r.ID); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -97,7 +108,11 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	defer func() { task.End(err) }()
 	results, err := publish.Publish(ctx, o.Clients, publish.Request{
 		Disk: a.Disk(), Map: blocks, Name: name, Description: m.Description, Arch: m.Arch, BootMode: bootMode(m.Firmware),
-		VolumeSize: int64(m.VolumeSize), ENA: m.ENA, Tags: o.Publish.Tags, Public: o.Publish.Public, Regions: regions, Store: store, RunID: o.RunID, Task: task,
+		ENA: m.ENA, TPM: o.Publish.TPM, VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Store: store,
+		Regions: regions, BestEffort: o.Publish.BestEffort, Copy: o.Publish.Copy && store == nil, Replace: o.Replace, Encrypt: o.Publish.Encrypt, Keys: o.Publish.Keys,
+		Public: o.Publish.Public, Accounts: o.Publish.Accounts, Organizations: o.Publish.Organizations, ShareSnapshot: o.Publish.ShareSnapshot,
+		Parameters: parameters, Deprecate: deprecate, Protect: o.Publish.Protect,
+		Series: m.Name + " " + m.Arch, Maps: o.Maps, Ledger: o.Ledger, Release: r.ID, RunID: o.RunID, Now: f.Now, Task: task,
 	})
 	// What is done is recorded even if other regions failed, or the run is being stopped.
 	recording := context.WithoutCancel(ctx)
@@ -113,6 +128,31 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	return &r, results, err
 }
 
+// regions returns the regions to publish to, the best-effort ones last.
+func (o *PublishOptions) regions(ctx context.Context) (all []string, err error) {
+	wanted := o.Publish.Regions
+	switch {
+	case len(o.Regions) > 0:
+		return o.Regions, nil
+	case len(wanted) == 0:
+		wanted = []string{"default"}
+	}
+	for _, name := range slices.Concat(wanted, o.Publish.BestEffort) {
+		names := []string{name}
+		if name == "default" {
+			if names, err = publish.DefaultRegions(ctx, o.Clients); err != nil {
+				return nil, err
+			}
+		}
+		for _, n := range names {
+			if !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, nil
+}
+
 // bootMode is EC2's word for the firmwares that an image boots under.
 func bootMode(f recipe.Firmware) string {
 	return map[recipe.Firmware]string{recipe.BIOS: "legacy-bios", recipe.UEFI: "uefi", recipe.Both: "uefi-preferred"}[f]
@@ -124,18 +164,11 @@ func amiName(ctx context.Context, store catalog.Store, pattern string, r *catalo
 	if pattern == "" {
 		pattern = "{name}-{arch}-{date}"
 	}
-	kind := "ebs" // in UplinkLabs' words, which images have been named by ever since
-	if r.Kind == recipe.InstanceStore {
-		if kind = "s3"; !strings.Contains(pattern, "{kind}") {
-			pattern += "-{kind}"
-		}
+	if r.Kind == recipe.InstanceStore && !strings.Contains(pattern, "{kind}") {
+		pattern += "-{kind}"
 	}
 	if !strings.Contains(pattern, "{day}") {
 		pattern += "{number}"
-	}
-	name := func(number string) string {
-		return strings.NewReplacer("{name}", r.Name, "{arch}", r.Arch, "{release}", r.Version, "{kind}", kind, "{date}", r.Date.UTC().Format("20060102"),
-			"{day}", r.Date.UTC().Format("2006.01.02")+number, "{number}", number).Replace(pattern)
 	}
 	taken := map[string]string{} // release by AMI name
 	for f := (catalog.Filter{Name: r.Name, Arch: r.Arch}); ; {
@@ -162,9 +195,19 @@ func amiName(ctx context.Context, store catalog.Store, pattern string, r *catalo
 		slices.Sort(own)
 		return own[0], nil
 	}
-	free := name("")
+	free := fill(pattern, r, "")
 	for i := 1; taken[free] != ""; i++ {
-		free = name(fmt.Sprintf(".%d", i))
+		free = fill(pattern, r, fmt.Sprintf(".%d", i))
 	}
 	return free, nil
+}
+
+// fill fills in a pattern of the recipe; number follows the day.
+func fill(pattern string, r *catalog.Release, number string) string {
+	kind := "ebs" // in UplinkLabs' words, which images have been named by ever since
+	if r.Kind == recipe.InstanceStore {
+		kind = "s3"
+	}
+	return strings.NewReplacer("{name}", r.Name, "{arch}", r.Arch, "{release}", r.Version, "{kind}", kind, "{date}", r.Date.UTC().Format("20060102"),
+		"{day}", r.Date.UTC().Format("2006.01.02")+number, "{number}", number).Replace(pattern)
 }

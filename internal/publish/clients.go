@@ -1,12 +1,12 @@
 package publish
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -27,10 +27,18 @@ import (
 
 // EC2 are the calls that publishing makes to EC2, each a permission that it needs.
 type EC2 interface {
+	CopyImage(context.Context, *ec2.CopyImageInput, ...func(*ec2.Options)) (*ec2.CopyImageOutput, error)
+	DeleteTags(context.Context, *ec2.DeleteTagsInput, ...func(*ec2.Options)) (*ec2.DeleteTagsOutput, error)
+	DeregisterImage(context.Context, *ec2.DeregisterImageInput, ...func(*ec2.Options)) (*ec2.DeregisterImageOutput, error)
+	DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error)
+	DescribeRegions(context.Context, *ec2.DescribeRegionsInput, ...func(*ec2.Options)) (*ec2.DescribeRegionsOutput, error)
 	DescribeImages(context.Context, *ec2.DescribeImagesInput, ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error)
 	DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error)
-	RegisterImage(context.Context, *ec2.RegisterImageInput, ...func(*ec2.Options)) (*ec2.RegisterImageOutput, error)
+	EnableImageDeprecation(context.Context, *ec2.EnableImageDeprecationInput, ...func(*ec2.Options)) (*ec2.EnableImageDeprecationOutput, error)
+	EnableImageDeregistrationProtection(context.Context, *ec2.EnableImageDeregistrationProtectionInput, ...func(*ec2.Options)) (*ec2.EnableImageDeregistrationProtectionOutput, error)
 	ModifyImageAttribute(context.Context, *ec2.ModifyImageAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyImageAttributeOutput, error)
+	ModifySnapshotAttribute(context.Context, *ec2.ModifySnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.ModifySnapshotAttributeOutput, error)
+	RegisterImage(context.Context, *ec2.RegisterImageInput, ...func(*ec2.Options)) (*ec2.RegisterImageOutput, error)
 }
 
 // EBS are the calls that publishing makes to the EBS direct APIs.
@@ -46,8 +54,8 @@ type Clients interface {
 	S3(region string) bundles.S3
 	// Config returns the configuration of a region, for packages that make other calls than publishing does.
 	Config(region string) aws.Config
-	// Account asks whose credentials these are: 12 digits.
-	Account(context.Context) (string, error)
+	// Account asks whose credentials those for a region are: 12 digits. They are the same in all regions of a partition.
+	Account(ctx context.Context, region string) (string, error)
 }
 
 // Target says where the regions are, and as whom to speak to them.
@@ -55,16 +63,40 @@ type Target struct {
 	Endpoint string // "": AWS's own, or what AWS_ENDPOINT_URL says; an http or https URL for anything else
 	Profile  string // of the shared AWS configuration; "": the default one, or what AWS_PROFILE says
 
+	Profiles map[string]string // by partition, where it is another one than Profile
+
 	AccessKey, SecretKey, Token string // instead of what the configuration says; the token is for temporary keys
 }
 
-type sdk struct{ cfg aws.Config }
+type sdk struct {
+	cfg    aws.Config
+	others map[string]aws.Config // by partition
+}
 
 // Connect finds credentials by the SDK's default chain (environment, shared files, SSO, instance role). It
 // fails with fault.Denied where there are none, before anything is done.
 func Connect(ctx context.Context, t Target) (Clients, error) {
-	// The region stands in until a client is asked for; finding credentials may need one.
-	options := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient()), config.WithDefaultRegion("us-east-1"),
+	all := sdk{others: map[string]aws.Config{}}
+	var err error
+	if all.cfg, err = t.load(ctx, "us-east-1"); err != nil {
+		return nil, err
+	}
+	for _, p := range partitions {
+		if profile := t.Profiles[p.name]; profile != "" {
+			other := t
+			other.Profile = profile
+			if all.others[p.name], err = other.load(ctx, p.home); err != nil {
+				return nil, fmt.Errorf("for the partition %s: %w", p.name, err)
+			}
+		}
+	}
+	return all, nil
+}
+
+// load finds the configuration and credentials of one profile. home stands in for a region until a client is asked for;
+// finding credentials may need one.
+func (t Target) load(ctx context.Context, home string) (cfg aws.Config, err error) {
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient()), config.WithDefaultRegion(home),
 		config.WithLogger(logging.Nop{})} // the SDK would print by itself
 	if t.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(t.Profile))
@@ -75,31 +107,37 @@ func Connect(ctx context.Context, t Target) (Clients, error) {
 	if t.Endpoint != "" {
 		options = append(options, config.WithBaseEndpoint(t.Endpoint))
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	if err != nil {
-		return nil, fault.New(fault.Denied, fmt.Errorf("loading the AWS configuration: %w", err), "")
+	if cfg, err = config.LoadDefaultConfig(ctx, options...); err != nil {
+		return cfg, fault.New(fault.Denied, fmt.Errorf("loading the AWS configuration: %w", err), "")
 	}
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if _, err := cfg.Credentials.Retrieve(limit); err != nil {
-		return nil, fault.New(fault.Denied, fmt.Errorf("finding AWS credentials: %w", err),
+		return cfg, fault.New(fault.Denied, fmt.Errorf("finding AWS credentials: %w", err),
 			"set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `ingot region` prints those of a local region")
 	}
-	return New(cfg), nil
+	return quiet(cfg), nil
 }
 
 // New makes clients out of a configuration, for those who have one.
-func New(cfg aws.Config) Clients {
+func New(cfg aws.Config) Clients { return sdk{cfg: quiet(cfg)} }
+
+// quiet leaves retries to this package.
+func quiet(cfg aws.Config) aws.Config {
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = httpClient()
 	}
 	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-	return sdk{cfg}
+	return cfg
 }
 
 // Config implements Clients.
 func (s sdk) Config(region string) aws.Config {
-	cfg := s.cfg.Copy()
+	cfg, ok := s.others[Partition(region)]
+	if !ok {
+		cfg = s.cfg
+	}
+	cfg = cfg.Copy()
 	cfg.Region = region
 	return cfg
 }
@@ -107,7 +145,7 @@ func (s sdk) Config(region string) aws.Config {
 // Region implements Clients.
 func (s sdk) Region(name string) (EC2, EBS) {
 	cfg := s.Config(name)
-	return ec2.NewFromConfig(cfg), ebs.NewFromConfig(cfg)
+	return ec2.NewFromConfig(cfg), ebs.NewFromConfig(cfg, func(o *ebs.Options) { o.HTTPClient = firstByte(o.HTTPClient) })
 }
 
 // S3 implements Clients. Of other makers' endpoints, few know a host name for each bucket.
@@ -115,9 +153,11 @@ func (s sdk) S3(region string) bundles.S3 {
 	return s3.NewFromConfig(s.Config(region), func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil })
 }
 
-// Account implements Clients.
-func (s sdk) Account(ctx context.Context) (string, error) {
-	client := sts.NewFromConfig(s.Config(cmp.Or(s.cfg.Region, "us-east-1")))
+// Account implements Clients. A region that must be opted into may not know a role of the account yet, so another one is
+// asked.
+func (s sdk) Account(ctx context.Context, region string) (string, error) {
+	_, home := partition(region)
+	client := sts.NewFromConfig(s.Config(home))
 	var out *sts.GetCallerIdentityOutput
 	err := retry.Call(ctx, "sts:GetCallerIdentity", retry.Policy{}, func(ctx context.Context) (err error) {
 		out, err = client.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -127,6 +167,24 @@ func (s sdk) Account(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("asking for the account's number: %w", err)
 	}
 	return aws.ToString(out.Account), nil
+}
+
+// DefaultRegions returns the regions of the partition aws that every account has, in the order of their names.
+func DefaultRegions(ctx context.Context, clients Clients) (names []string, err error) {
+	client, _ := clients.Region("us-east-1")
+	var out *ec2.DescribeRegionsOutput
+	err = retry.Call(ctx, "ec2:DescribeRegions", retry.Policy{}, func(ctx context.Context) (err error) {
+		out, err = client.DescribeRegions(ctx, &ec2.DescribeRegionsInput{Filters: []types.Filter{{Name: aws.String("opt-in-status"), Values: []string{"opt-in-not-required"}}}})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("asking which regions there are: %w", err)
+	}
+	for _, r := range out.Regions {
+		names = append(names, aws.ToString(r.RegionName))
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // RegisteredFrom returns the ids of the account's AMIs that are registered from a manifest in S3 (BUCKET/KEY).
@@ -145,6 +203,17 @@ func RegisteredFrom(ctx context.Context, clients Clients, region, location strin
 		ids = append(ids, aws.ToString(i.ImageId))
 	}
 	return ids, nil
+}
+
+// blockFirstByte is how long the answer to a block may take to begin; the block's own way there not counted.
+const blockFirstByte = 12 * time.Second
+
+// firstByte gives a client of this package less patience, and leaves others as they are.
+func firstByte(c ebs.HTTPClient) ebs.HTTPClient {
+	if b, ok := c.(*awshttp.BuildableClient); ok {
+		return b.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = blockFirstByte })
+	}
+	return c
 }
 
 // httpClient returns a client with a connection for each put in flight. It speaks HTTP/1.1: HTTP/2 would

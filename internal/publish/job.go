@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -14,72 +15,110 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/progress"
 	"ingot/internal/publish/bundles"
+	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
 )
 
 // job is the publishing of one image in one region.
 type job struct {
-	*Request
-	region  string
-	content string
-	image   *os.File
-	ec2     EC2
-	ebs     EBS
-	s3      bundles.S3 // for an image that is backed by instance store
-	up      *uploader
-	task    *progress.Task
+	*shared
+	region, account string
+	ec2             EC2
+	ebs             EBS
+	ssm             SSM
+	s3              bundles.S3 // for an image that is backed by instance store
+	up              *uploader
+	sent            atomic.Int64
+	task            *progress.Task
+
+	used   []ledger.Key // what the image is made of, beside itself
+	parent string       // of its snapshot
 }
 
 // run takes the region from whatever state it is in to the wanted one.
 func (j *job) run(ctx context.Context) Result {
 	res := Result{Region: j.region}
-	found, err := j.find(ctx)
-	switch {
-	case err == nil && found == nil && j.Store != nil:
-		var location string
-		if location, err = j.uploadBundle(ctx); err == nil {
-			found, err = j.register(ctx, &ec2.RegisterImageInput{ImageLocation: &location})
-		}
-	case err == nil && found == nil:
-		if res.SnapshotID, err = j.snapshot(ctx); err == nil {
-			found, err = j.register(ctx, j.ofSnapshot(res.SnapshotID))
-		}
-	case err == nil:
-		if res.Existed = true; found.State != types.ImageStateAvailable { // an earlier run did not wait
-			found, err = j.await(ctx)
-		}
-	}
-	if found != nil {
-		res.ImageID, res.SnapshotID = *found.ImageId, rootSnapshot(found)
+	i, err := j.image(ctx, &res)
+	if i != nil {
+		res.ImageID, res.SnapshotID = *i.ImageId, rootSnapshot(i)
 		if err == nil {
-			err = j.share(ctx, found)
+			err = j.finish(ctx, i)
 		}
 	}
-	res.Err = err
+	res.Err, res.Sent, res.Parent = err, int(j.sent.Load()), j.parent
 	return res
 }
 
-// find returns the image of the wanted name, or nil. An image of that name and other content is an error:
-// it is somebody's, and not replaced unasked.
-func (j *job) find(ctx context.Context) (*types.Image, error) {
+// image finds the image, or makes it.
+func (j *job) image(ctx context.Context, res *Result) (*types.Image, error) {
+	i, err := j.find(ctx, j.Name)
+	if err != nil {
+		return nil, err
+	}
+	if i != nil && tagged(i.Tags, TagContent) == j.content {
+		if res.Existed = true; i.State != types.ImageStateAvailable { // an earlier run did not wait
+			if i, err = j.await(ctx, j.Name, retry.Settle); err != nil {
+				return i, err
+			}
+		}
+		if err := errors.Join(j.compare(i), j.record(ctx, i)); err != nil {
+			return i, err
+		}
+		return i, j.dropTemporary(ctx)
+	}
+	if i != nil && !j.Replace {
+		return nil, fault.New(fault.Exists, fmt.Errorf("%s is there already, with other content, as %s", j.Name, *i.ImageId),
+			"publish under another name, or have that image replaced (--replace)")
+	}
+	temporary, err := j.hasTemporary(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case j.Copy && j.region != j.original.region && i == nil && !temporary:
+		return j.copied(ctx)
+	}
+	in, err := j.material(ctx)
+	switch {
+	case err != nil:
+		return nil, err
+	case i != nil || temporary:
+		return j.replace(ctx, in, i)
+	}
+	return j.register(ctx, j.Name, in)
+}
+
+// material makes what the image is registered from.
+func (j *job) material(ctx context.Context) (*ec2.RegisterImageInput, error) {
+	if j.Store != nil {
+		location, err := j.uploadBundle(ctx)
+		return &ec2.RegisterImageInput{ImageLocation: &location}, err
+	}
+	s, err := j.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	j.used = append(j.used, s.key)
+	if s.base != nil {
+		j.parent = s.base.id
+	}
+	return j.ofSnapshot(s.id), nil
+}
+
+// find returns the account's image of a name, or nil.
+func (j *job) find(ctx context.Context, name string) (*types.Image, error) {
 	var out *ec2.DescribeImagesOutput
 	err := retry.Call(ctx, "ec2:DescribeImages", retry.Policy{}, func(ctx context.Context) (err error) {
 		out, err = j.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}, IncludeDisabled: aws.Bool(true),
-			IncludeDeprecated: aws.Bool(true), Filters: []types.Filter{{Name: aws.String("name"), Values: []string{j.Name}}}})
+			IncludeDeprecated: aws.Bool(true), Filters: []types.Filter{{Name: aws.String("name"), Values: []string{name}}}})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("looking for the image: %w", err)
 	}
 	for _, i := range out.Images {
-		if aws.ToString(i.Name) != j.Name || i.ImageId == nil {
-			continue
-		}
-		if tagged(i.Tags, TagContent) == j.content {
+		if aws.ToString(i.Name) == name && i.ImageId != nil && i.State != types.ImageStateDeregistered { // which may still be listed for a while
 			return &i, nil
 		}
-		return nil, fault.New(fault.Exists, fmt.Errorf("%s is there already, with other content, as %s", j.Name, *i.ImageId),
-			"publish under another name, or deregister that image first")
 	}
 	return nil, nil
 }
@@ -102,11 +141,22 @@ func rootSnapshot(i *types.Image) string {
 	return ""
 }
 
-// tags are those of the request and ours.
-func (j *job) tags() map[string]string {
-	all := map[string]string{TagContent: j.content, TagImage: j.Name, "Name": j.Name}
-	if j.RunID != "" {
-		all[TagRun] = j.RunID
+func (j *job) key(kind ledger.Kind, name string) ledger.Key {
+	return ledger.Key{Kind: kind, Account: j.account, Region: j.region, Name: name}
+}
+
+// entry is what stands in the ledger before something is made.
+func (j *job) entry(k ledger.Key) ledger.Entry {
+	return ledger.Entry{Key: k, Run: j.RunID, Release: j.Release, Image: j.Name, Series: j.Series, Content: j.content, Expires: j.Now().Add(Life)}
+}
+
+// tags are those of the request and ours, for something that is in the ledger.
+func (j *job) tags(e ledger.Entry) map[string]string {
+	all := map[string]string{"Name": j.Name, TagContent: j.content, TagImage: j.Name, TagRun: e.Run, TagExpires: e.Expires.Format(time.RFC3339)}
+	for k, v := range map[string]string{TagSeries: j.Series, TagParent: e.Parent} {
+		if v != "" {
+			all[k] = v
+		}
 	}
 	for k, v := range j.Tags {
 		all[k] = v
@@ -114,53 +164,47 @@ func (j *job) tags() map[string]string {
 	return all
 }
 
-// ofSnapshot is what an image of a snapshot has of its own.
-func (j *job) ofSnapshot(snapshot string) *ec2.RegisterImageInput {
-	return &ec2.RegisterImageInput{BootMode: types.BootModeValues(j.BootMode), RootDeviceName: &j.RootDevice,
-		BlockDeviceMappings: []types.BlockDeviceMapping{{DeviceName: &j.RootDevice, Ebs: &types.EbsBlockDevice{SnapshotId: &snapshot,
-			VolumeSize: aws.Int32(int32(j.VolumeSize)), VolumeType: types.VolumeTypeGp3, DeleteOnTermination: aws.Bool(true)}}}}
-}
-
-// register makes an image, with every attribute set: the defaults are those of 2006.
-func (j *job) register(ctx context.Context, in *ec2.RegisterImageInput) (*types.Image, error) {
-	in.Name, in.Architecture, in.VirtualizationType = &j.Name, types.ArchitectureValues(j.Arch), aws.String("hvm")
-	in.EnaSupport, in.SriovNetSupport, in.ImdsSupport = aws.Bool(j.ENA), aws.String("simple"), types.ImdsSupportValuesV20
-	in.TagSpecifications = []types.TagSpecification{{ResourceType: types.ResourceTypeImage}}
-	if j.Description != "" {
-		in.Description = &j.Description
-	}
-	for k, v := range j.tags() {
-		in.TagSpecifications[0].Tags = append(in.TagSpecifications[0].Tags, types.Tag{Key: &k, Value: &v})
-	}
-	err := retry.Call(ctx, "ec2:RegisterImage", retry.Policy{Grace: retry.Settle}, func(ctx context.Context) error {
-		_, err := j.ec2.RegisterImage(ctx, in)
+// record has what was found in the ledger, which may be another machine's work.
+func (j *job) record(ctx context.Context, i *types.Image) error {
+	k := j.key(ledger.Image, j.Name)
+	if _, err := j.Ledger.Intend(ctx, j.entry(k)); err != nil {
 		return err
-	})
-	if err != nil && retry.Code(err) != "InvalidAMIName.Duplicate" { // a duplicate is what a reply that was lost leaves behind
-		return nil, fmt.Errorf("registering the image: %w", err)
 	}
-	return j.await(ctx)
+	if err := j.Ledger.Made(ctx, k, *i.ImageId); err != nil {
+		return err
+	}
+	all, err := j.Ledger.List(ctx, ledger.Filter{Account: j.account, Region: j.region})
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if e.Image == j.Name && e.Content == j.content && (e.Kind == ledger.Bundle || e.Kind == ledger.Snapshot && (e.ID == rootSnapshot(i) || i.RootDeviceType == types.DeviceTypeInstanceStore)) {
+			j.used = append(j.used, e.Key)
+		}
+	}
+	return nil
 }
 
-// await waits until the image can be seen and is available.
-func (j *job) await(ctx context.Context) (*types.Image, error) {
-	limit, cancel := context.WithTimeout(ctx, retry.Settle)
+// await waits until the image can be seen and is available, and compares it with what was asked for.
+func (j *job) await(ctx context.Context, name string, most time.Duration) (*types.Image, error) {
+	limit, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for pause := pollFirst; ; pause = min(2*pause, pollMost) {
-		i, err := j.find(limit)
+		i, err := j.find(limit, name)
 		switch {
 		case err != nil && limit.Err() == nil:
 			return nil, err
-		case i != nil && i.State == types.ImageStateAvailable:
-			return i, nil
-		case i != nil && slices.Contains([]types.ImageState{types.ImageStateFailed, types.ImageStateInvalid, types.ImageStateError}, i.State):
+		case i == nil || tagged(i.Tags, TagContent) != j.content: // not yet, or still the one before
+		case i.State == types.ImageStateAvailable:
+			return i, j.compare(i)
+		case slices.Contains([]types.ImageState{types.ImageStateFailed, types.ImageStateInvalid, types.ImageStateError}, i.State):
 			return i, j.failed(i)
 		}
 		if retry.Sleep(limit, pause) != nil {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			return nil, fault.New(fault.Unreachable, fmt.Errorf("%s was registered, but did not become available within %s", j.Name, retry.Settle),
+			return nil, fault.New(fault.Unreachable, fmt.Errorf("%s was registered, but did not become available within %s", name, most),
 				"run the same command again later")
 		}
 	}
@@ -173,24 +217,4 @@ func (j *job) failed(i *types.Image) error {
 		reason = ": " + aws.ToString(i.StateReason.Message)
 	}
 	return fault.New(fault.Unreachable, fmt.Errorf("image %s is %s%s", *i.ImageId, i.State, reason), "deregister it, and run the same command again")
-}
-
-// share makes the image public, if that is asked for and not so already.
-func (j *job) share(ctx context.Context, i *types.Image) error {
-	if !j.Public || aws.ToBool(i.Public) {
-		return nil
-	}
-	err := retry.Call(ctx, "ec2:ModifyImageAttribute", retry.Policy{Grace: retry.Settle}, func(ctx context.Context) error {
-		_, err := j.ec2.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: i.ImageId, LaunchPermission: &types.LaunchPermissionModifications{
-			Add: []types.LaunchPermission{{Group: types.PermissionGroupAll}}}})
-		return err
-	})
-	if retry.Code(err) == "OperationNotPermitted" {
-		err = fault.New(fault.Denied, errors.Unwrap(err), "the account blocks public access to its images in this region: "+
-			"see GetImageBlockPublicAccessState")
-	}
-	if err != nil {
-		return fmt.Errorf("making %s public: %w", *i.ImageId, err)
-	}
-	return nil
 }

@@ -25,6 +25,7 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
+	"ingot/internal/publish/ledger"
 	"ingot/internal/region"
 )
 
@@ -64,6 +65,20 @@ func newCloud(t *testing.T) *cloud {
 	return c
 }
 
+func openLedger(t *testing.T, path string) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.Open(context.Background(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
 // newRequest makes an image of some blocks: of 3 GiB and a bit, with a last block that is cut short.
 func newRequest(t *testing.T, name string, seed uint64) Request {
 	t.Helper()
@@ -91,7 +106,8 @@ func newRequest(t *testing.T, name string, seed uint64) Request {
 		m.Blocks = append(m.Blocks, disk.Block{Index: i, SHA256: sha256.Sum256(data)})
 	}
 	return Request{Disk: path, Map: m, Name: name, Description: "a test", Arch: "x86_64", BootMode: "uefi-preferred", ENA: true, Public: true,
-		Tags: map[string]string{"colour": "blue"}, Regions: []string{"us-east-1", "eu-north-1"}, RunID: "run-1"}
+		Tags: map[string]string{"colour": "blue"}, Regions: []string{"us-east-1", "eu-north-1"}, RunID: "run-1",
+		Ledger: openLedger(t, filepath.Join(t.TempDir(), "ledger.db")), Release: name + "-release"}
 }
 
 // images returns all images and snapshots of a region.
@@ -187,7 +203,7 @@ func TestPublish(t *testing.T) {
 	if err != nil || again[0].ImageID != results[0].ImageID || !again[1].Existed {
 		t.Errorf("again: %+v, %v", again, err)
 	}
-	if n := c.calls.Load() - before; n != 2 {
+	if n := c.calls.Load() - before; n != 3 { // who we are, and a look at each
 		t.Errorf("publishing what is there took %d calls", n)
 	}
 	other := newRequest(t, "debian-12", 2)

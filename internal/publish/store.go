@@ -8,6 +8,7 @@ import (
 	"ingot/internal/bundle"
 	"ingot/internal/fault"
 	"ingot/internal/publish/bundles"
+	"ingot/internal/publish/ledger"
 )
 
 // StoreTypes are the families of instance types that start from instance store (EC2 User Guide, "Root volumes for your
@@ -32,6 +33,8 @@ func (s *Store) check(r *Request) error {
 		return fault.New(fault.Input, fmt.Errorf("%s images cannot be backed by instance store: %s are x86_64", r.Arch, StoreTypes), hint)
 	case r.BootMode == "uefi":
 		return fault.New(fault.Input, fmt.Errorf("an image that boots under UEFI alone cannot be backed by instance store: %s boot under BIOS", StoreTypes), hint)
+	case r.TPM:
+		return fault.New(fault.Input, fmt.Errorf("instances of an image that is backed by instance store have no TPM"), hint)
 	case r.Map.Size > bundle.MaxImageSize:
 		return fault.New(fault.Input, fmt.Errorf("the disk has %d MiB, and the root of an instance store-backed image at most 10 GiB", r.Map.Size>>20), "make it smaller, or "+hint)
 	case s.Bucket == "":
@@ -50,10 +53,15 @@ func (j *job) uploadBundle(ctx context.Context) (string, error) {
 		return "", err
 	}
 	b := bundles.Bucket{S3: j.s3, Region: j.region, Name: strings.ReplaceAll(j.Store.Bucket, "{region}", j.region)}
+	k := j.key(ledger.Bundle, b.Name+"/"+j.Store.Folder)
+	if _, err := j.Ledger.Intend(ctx, j.entry(k)); err != nil {
+		return "", err
+	}
+	j.used = append(j.used, k)
 	u := bundles.Upload{Manifest: manifest, To: bundles.Location{Bucket: b.Name, Key: j.Store.Folder}, Create: j.Store.Create, Task: j.task}
 	out, err := u.Run(ctx, b)
 	if err != nil {
 		return "", err
 	}
-	return out.Manifest.ImageLocation(), nil
+	return out.Manifest.ImageLocation(), j.Ledger.Made(ctx, k, out.Manifest.ImageLocation())
 }

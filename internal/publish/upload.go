@@ -5,8 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
@@ -16,34 +17,40 @@ import (
 	"golang.org/x/time/rate"
 
 	"ingot/internal/disk"
+	"ingot/internal/fault"
 	"ingot/internal/publish/retry"
 )
 
 const (
-	putRate     = 950 // blocks a second and region; the quota's default is 1,000
-	firstWindow = 32  // puts in flight in a region, to begin with
+	putRate     = 950 // blocks a second and region at most; the quota's default is 1,000
+	leastRate   = 1
+	firstWindow = 32 // puts in flight in a region, to begin with
 	mostWindow  = 128
-	totalWindow = 256 // puts in flight in all regions
+	totalWindow = 256                    // puts in flight in all regions
+	calm        = 250 * time.Millisecond // failures within it are one: they were under way together
+	stallLimit  = 3 * time.Minute        // without one put that succeeds
 )
 
 // newBudget returns what all uploaders share: the right to have a put in flight.
 func newBudget() *semaphore.Weighted { return semaphore.NewWeighted(totalWindow) }
 
-// uploader paces the puts of one region: so many a second, and so many in flight. That number grows by one
-// for each window of puts that succeeded and halves when one fails, as TCP's does, so that a sick region
-// soon holds no more than one or two of the places that all regions share.
+// uploader paces the puts of one region: so many a second, and so many in flight. Both grow with every put that
+// succeeds. The window halves when one fails, as TCP's does, so that a sick region soon holds no more than one or two of
+// the places that all regions share; the rate falls when AWS says that it is too high.
 type uploader struct {
 	budget *semaphore.Weighted
 	rate   *rate.Limiter
+	last   atomic.Int64 // when a put succeeded, in nanoseconds since 1970
 
 	mu       sync.Mutex
 	window   float64
 	inFlight int
+	shrunk   time.Time
 	free     chan struct{} // closed, and made anew, when a place may have become free
 }
 
-func newUploader(budget *semaphore.Weighted) *uploader {
-	return &uploader{budget: budget, rate: rate.NewLimiter(putRate, firstWindow), window: firstWindow, free: make(chan struct{})}
+func newUploader(b *semaphore.Weighted) *uploader {
+	return &uploader{budget: b, rate: rate.NewLimiter(putRate, firstWindow), window: firstWindow, free: make(chan struct{})}
 }
 
 // enter waits for a place in the window.
@@ -65,91 +72,111 @@ func (u *uploader) enter(ctx context.Context) error {
 	}
 }
 
-// leave gives the place up; grow says that the put succeeded.
-func (u *uploader) leave(grow bool) {
+// leave gives the place up.
+func (u *uploader) leave() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.inFlight--
-	if grow {
-		u.window = min(u.window+1/u.window, mostWindow)
-	}
 	close(u.free)
 	u.free = make(chan struct{})
 }
 
-func (u *uploader) shrink() {
+// grow is told of each put that succeeded. The rate grows by 5% a second, or by 10.
+func (u *uploader) grow() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.window = max(u.window/2, 1)
+	u.last.Store(time.Now().UnixNano())
+	u.window = min(u.window+1/u.window, mostWindow)
+	if now := float64(u.rate.Limit()); now < putRate {
+		u.rate.SetLimit(rate.Limit(min(now+max(0.05, 10/now), putRate)))
+	}
 }
 
-// upload puts every block of the map. The first goes alone: until it is in, the snapshot may not be visible
-// to the part of EBS that takes blocks, and there is no use in finding that out many times over.
-//
-// Blocks are read from the image as they are sent, by each region on its own. That is one read of the disk
-// and no memory of ours: the kernel's page cache is what the regions share, and a slow one holds up nobody.
-func (j *job) upload(ctx context.Context, snapshot string) error {
-	rest := j.Map.Blocks
-	if err := j.put(ctx, snapshot, rest[0]); err != nil {
+// shrink is told of each put that failed.
+func (u *uploader) shrink(c retry.Class) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if c == retry.Unseen || time.Since(u.shrunk) < calm {
+		return
+	}
+	u.shrunk = time.Now()
+	u.window = max(u.window/2, 1)
+	if c == retry.Throttled {
+		u.rate.SetLimit(max(u.rate.Limit()*0.7, leastRate))
+		u.rate.SetBurst(max(1, int(u.window)))
+	}
+}
+
+// watch ends the work when no put succeeds for too long.
+func (u *uploader) watch(ctx context.Context, end context.CancelCauseFunc) {
+	u.last.Store(time.Now().UnixNano())
+	tick := time.NewTicker(stallLimit / 20)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if time.Since(time.Unix(0, u.last.Load())) > stallLimit {
+				end(fault.New(fault.Unreachable, fmt.Errorf("no block was taken for %s", stallLimit), "run the same command again: it does what is left"))
+			}
+		}
+	}
+}
+
+// upload puts blocks. The first goes alone: until it is in, the snapshot may not be visible to the part of EBS that
+// takes blocks, and there is no use in finding that out many times over.
+func (j *job) upload(ctx context.Context, snapshot string, blocks []disk.Block) error {
+	if len(blocks) == 0 {
+		return ctx.Err()
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	if err := j.put(ctx, snapshot, blocks[0]); err != nil {
 		return err
 	}
 	g, group := errgroup.WithContext(ctx)
-	for _, b := range rest[1:] {
+	go j.up.watch(group, end)
+	for _, b := range blocks[1:] {
 		if j.up.enter(group) != nil {
 			break // g has the reason, or ctx
 		}
 		g.Go(func() error {
-			err := j.put(group, snapshot, b)
-			j.up.leave(err == nil)
-			return err
+			defer j.up.leave()
+			return j.put(group, snapshot, b)
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // put puts one block.
 func (j *job) put(ctx context.Context, snapshot string, b disk.Block) error {
 	sum := base64.StdEncoding.EncodeToString(b.SHA256[:])
-	slow := func(c retry.Class) {
-		if c != retry.Unseen {
-			j.up.shrink()
-		}
-	}
-	if err := j.up.budget.Acquire(ctx, 1); err != nil {
-		return err
-	}
-	defer j.up.budget.Release(1)
-	err := retry.Call(ctx, "ebs:PutSnapshotBlock", retry.Policy{Grace: retry.Settle, Failed: slow}, func(ctx context.Context) error {
+	before := func(ctx context.Context) error {
 		if err := j.up.rate.Wait(ctx); err != nil {
 			return err
 		}
-		data, err := j.block(b)
+		return j.up.budget.Acquire(ctx, 1) // others' puts end
+	}
+	policy := retry.Policy{Grace: retry.Settle, Patience: time.Hour, Before: before, Failed: j.up.shrink} // watch ends it before that
+	err := retry.Call(ctx, "ebs:PutSnapshotBlock", policy, func(ctx context.Context) error {
+		defer j.up.budget.Release(1)
+		data, err := j.source.block(b)
 		if err != nil {
-			return err
+			return retry.Permanent(err)
 		}
-		_, err = j.ebs.PutSnapshotBlock(ctx, &ebs.PutSnapshotBlockInput{SnapshotId: &snapshot, BlockIndex: &b.Index, BlockData: data,
+		_, err = j.ebs.PutSnapshotBlock(ctx, &ebs.PutSnapshotBlockInput{SnapshotId: &snapshot, BlockIndex: &b.Index, BlockData: bytes.NewReader(data),
 			Checksum: &sum, ChecksumAlgorithm: types.ChecksumAlgorithmChecksumAlgorithmSha256, DataLength: aws.Int32(disk.BlockSize)})
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("putting block %d into %s: %w", b.Index, snapshot, err)
 	}
+	j.up.grow()
+	j.sent.Add(1)
 	j.task.Add(disk.BlockSize)
 	return nil
-}
-
-// block returns a block of the image, the last one padded with zeros.
-func (j *job) block(b disk.Block) (io.ReadSeeker, error) {
-	at := int64(b.Index) * disk.BlockSize
-	if at+disk.BlockSize <= j.Map.Size {
-		return io.NewSectionReader(j.image, at, disk.BlockSize), nil
-	}
-	data := make([]byte, disk.BlockSize)
-	if err := j.Map.ReadBlock(j.image, b.Index, data); err != nil {
-		return nil, err
-	}
-	return bytes.NewReader(data), nil
 }

@@ -166,6 +166,15 @@ func check(r *Recipe, n *node) error {
 			return fail([]string{"disk", "size"}, "%s is more than the 10 GiB that the root of an instance store-backed AMI can have", r.Disk.Size)
 		}
 	}
+	if _, err := Age(r.Publish.Deprecate); err != nil {
+		return fail([]string{"publish", "deprecate"}, "%v", err)
+	}
+	switch p := r.Publish; {
+	case p.Public && p.Encrypt:
+		return fail([]string{"publish", "encrypt"}, "an encrypted AMI cannot be public")
+	case p.TPM && r.Disk.Firmware != UEFI:
+		return fail([]string{"publish", "tpm"}, "only instances that boot through UEFI alone have a TPM (disk: {firmware: uefi})")
+	}
 	names := map[string]bool{}
 	for i, repo := range r.Repositories {
 		if names[repo.Name] {

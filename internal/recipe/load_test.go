@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -138,6 +139,9 @@ func TestLoadErrors(t *testing.T) {
 		{"reason alone", head + "trust: {reason: why}\n", "trust.reason: it is a reason for nothing"},
 		{"trust word", head + "trust: {sha1: yes, reason: why}\n", "trust.sha1"},
 		{"kind of AMI", head + "publish: {kinds: [floppy]}\n", `publish.kinds[0]: "floppy" is neither ebs nor instance-store`},
+		{"encrypted and public", head + "publish: {public: true, encrypt: true}\n", "r.yaml:3:34: publish.encrypt: an encrypted AMI cannot be public"},
+		{"TPM under BIOS", head + "publish: {tpm: true}\n", "publish.tpm: only instances that boot through UEFI alone"},
+		{"deprecated never", head + "publish: {deprecate: 0d}\n", `publish.deprecate: "0d" is no time span`},
 		{"instance store on UEFI", head + "disk: {firmware: uefi}\npublish: {kinds: [ebs, instance-store]}\n", "r.yaml:4:24: publish.kinds[1]: the machines that start from instance store"},
 		{"instance store on arm64", head + "arch: arm64\npublish: {kinds: [instance-store]}\n", "are x86_64"},
 		{"instance store of 11 GiB", head + "disk: {size: 11GiB}\npublish: {kinds: [instance-store]}\n", "r.yaml:3:14: disk.size: 11GiB is more than the 10 GiB"},
@@ -244,6 +248,19 @@ func TestBytes(t *testing.T) {
 	}
 	for _, text := range []string{"2GB", "-1", "1.5GiB", "99999999999TiB", "GiB"} {
 		if _, err := Bytes(text); err == nil {
+			t.Errorf("%q passed", text)
+		}
+	}
+}
+
+func TestAge(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 0, "90d": 90 * 24 * time.Hour, "36h": 36 * time.Hour, "36600d": 36600 * 24 * time.Hour} {
+		if got, err := Age(text); err != nil || got != want {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"d", "0d", "-1d", "1.5d", "36601d", "90", "-1h", "99999999999999999999d"} {
+		if _, err := Age(text); err == nil {
 			t.Errorf("%q passed", text)
 		}
 	}

@@ -37,6 +37,20 @@ func duration(text string) (time.Duration, error) {
 	return d, nil
 }
 
+// Age reads a time span that people count in days: 90d, or what Go reads, such as 36h. "" is 0.
+func Age(text string) (time.Duration, error) {
+	days, ok := strings.CutSuffix(text, "d")
+	if !ok {
+		return duration(text)
+	}
+	const most = 100 * 366 // a century
+	n, err := strconv.ParseInt(days, 10, 64)
+	if err != nil || n <= 0 || n > most {
+		return 0, fmt.Errorf("%q is no time span (write 90d or 36h)", text)
+	}
+	return time.Duration(n) * 24 * time.Hour, nil
+}
+
 // Limit returns the time that a script may take.
 func (s Script) Limit() time.Duration { return orDefault(s.Timeout, DefaultScriptTimeout) }
 

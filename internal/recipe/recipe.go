@@ -165,12 +165,24 @@ type Test struct {
 
 // Publish says where the image goes.
 type Publish struct {
-	Name    string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {release} and the lock's date as {date} (20260131) or {day} (2026.01.31)\\, and {kind}: ebs or s3; default {name}-{arch}-{date}\\, with -s3 for instance-store"`
-	Kinds   []string          `yaml:"kinds,omitempty" json:"kinds,omitempty" jsonschema:"uniqueItems=true,description=Kinds of AMI: ebs and instance-store (default ebs)"`
-	Bucket  string            `yaml:"bucket,omitempty" json:"bucket,omitempty" jsonschema:"description=S3 bucket for instance-store\\, in the region of each AMI; may use {region} and {account}"`
-	Regions []string          `yaml:"regions,omitempty" json:"regions,omitempty" jsonschema:"description=AWS regions; --region replaces them"`
-	Public  bool              `yaml:"public,omitempty" json:"public,omitempty"`
-	Tags    map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`
+	Name          string            `yaml:"name,omitempty" json:"name,omitempty" jsonschema:"description=AMI name; may use {name} {arch} {release} and the lock's date as {date} (20260131) or {day} (2026.01.31)\\, and {kind}: ebs or s3; default {name}-{arch}-{date}\\, with -s3 for instance-store"`
+	Kinds         []string          `yaml:"kinds,omitempty" json:"kinds,omitempty" jsonschema:"uniqueItems=true,description=Kinds of AMI: ebs and instance-store (default ebs)"`
+	Bucket        string            `yaml:"bucket,omitempty" json:"bucket,omitempty" jsonschema:"description=S3 bucket for instance-store\\, in the region of each AMI; may use {region} and {account}"`
+	Regions       []string          `yaml:"regions,omitempty" json:"regions,omitempty" jsonschema:"description=AWS regions\\, of any partition; default stands for all that need no opt-in\\, which is what is taken without this list. --region replaces them"`
+	BestEffort    []string          `yaml:"best-effort,omitempty" json:"best-effort,omitempty" jsonschema:"description=Further regions\\, or some of the former: that one of them fails is said\\, but is no failure"`
+	Profiles      map[string]string `yaml:"profiles,omitempty" json:"profiles,omitempty" jsonschema:"description=Profiles of the AWS configuration by partition\\, such as aws-cn or aws-us-gov; --profile is that of aws"`
+	Copy          bool              `yaml:"copy,omitempty" json:"copy,omitempty" jsonschema:"description=Upload to the first region alone\\, and have EC2 copy the AMI to the others (default false: upload to all)"`
+	Public        bool              `yaml:"public,omitempty" json:"public,omitempty"`
+	Accounts      []string          `yaml:"accounts,omitempty" json:"accounts,omitempty" jsonschema:"description=Numbers of accounts that may launch the AMI"`
+	Organizations []string          `yaml:"organizations,omitempty" json:"organizations,omitempty" jsonschema:"description=ARNs of organizations and organizational units whose accounts may launch the AMI"`
+	ShareSnapshot bool              `yaml:"share-snapshot,omitempty" json:"share-snapshot,omitempty" jsonschema:"description=Share the snapshot too\\, so that those accounts can copy the AMI. With public\\, later releases are then uploaded whole"`
+	Encrypt       bool              `yaml:"encrypt,omitempty" json:"encrypt,omitempty" jsonschema:"description=Encrypt the snapshots"`
+	Keys          map[string]string `yaml:"keys,omitempty" json:"keys,omitempty" jsonschema:"description=ARN of the KMS key by region; default: the account's default key\\, which cannot be shared"`
+	Parameters    []string          `yaml:"parameters,omitempty" json:"parameters,omitempty" jsonschema:"description=SSM parameters to hold the AMI's id in its region; may use what name may use"`
+	Deprecate     string            `yaml:"deprecate,omitempty" json:"deprecate,omitempty" jsonschema:"description=How long after it was made the AMI is deprecated\\, such as 365d"`
+	Protect       bool              `yaml:"protect,omitempty" json:"protect,omitempty" jsonschema:"description=Protect the AMI from being deregistered"`
+	TPM           bool              `yaml:"tpm,omitempty" json:"tpm,omitempty" jsonschema:"description=Give instances a TPM 2.0; for images that boot through UEFI alone"`
+	Tags          map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`
 }
 
 // The kinds of AMI, by where the root is.

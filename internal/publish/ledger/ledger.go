@@ -155,6 +155,18 @@ func (l *Ledger) change(ctx context.Context, k Key, set string, args ...any) err
 	})
 }
 
+// Find returns the entry of a key, and whether there is one.
+func (l *Ledger) Find(ctx context.Context, k Key) (e Entry, found bool, err error) {
+	e, err = scan(l.db.Read.QueryRowContext(ctx, "SELECT "+columns+" FROM resource"+ofKey, k.Kind, k.Account, k.Region, k.Name))
+	if errors.Is(err, sql.ErrNoRows) {
+		return Entry{}, false, nil
+	}
+	if err != nil {
+		err = fmt.Errorf("reading the ledger: %w", database.Explain(err))
+	}
+	return e, err == nil, err
+}
+
 // List returns entries, those changed last first.
 func (l *Ledger) List(ctx context.Context, f Filter) (all []Entry, err error) {
 	query, args := "SELECT "+columns+" FROM resource WHERE TRUE", []any(nil)

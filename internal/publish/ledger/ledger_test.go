@@ -85,6 +85,12 @@ func TestLifeOfAResource(t *testing.T) {
 	want.State = ledger.Gone
 	check(ledger.Filter{})
 	check(ledger.Filter{State: ledger.Gone}, want)
+	if e, found, err := l.Find(ctx, want.Key); err != nil || !found || !cmp.Equal(e, want) {
+		t.Errorf("found %+v, %v, %v", e, found, err)
+	}
+	if e, found, err := l.Find(ctx, entry("other", "").Key); err != nil || found || !cmp.Equal(e, ledger.Entry{}) {
+		t.Errorf("found %+v, %v, %v", e, found, err)
+	}
 	// What is gone can be made again.
 	if got, err = l.Intend(ctx, later); err != nil || got.Run != "run-2" || got.ID != "" || got.State != ledger.Intended {
 		t.Errorf("made again: %+v (%v)", got, err)

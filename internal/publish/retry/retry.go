@@ -2,6 +2,7 @@
 package retry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,15 +26,18 @@ const (
 	Settle = 150 * time.Second
 
 	attempts     = 6
+	patience     = 2 * time.Minute
 	firstPause   = 200 * time.Millisecond
 	longestPause = 10 * time.Second
 )
 
 // Policy says how a call is repeated. The zero Policy is that of most calls.
 type Policy struct {
-	Grace  time.Duration // how long "not found" may mean "not yet"
-	Limit  time.Duration // of one attempt; 0: AttemptLimit
-	Failed func(Class)   // hears of each attempt that failed and will be repeated; may be nil
+	Grace    time.Duration               // how long "not found" may mean "not yet"
+	Limit    time.Duration               // of one attempt; 0: AttemptLimit
+	Patience time.Duration               // how long to go on while told to slow down; 0: 2 minutes. Such attempts do not count
+	Before   func(context.Context) error // is called, without a limit, before each attempt; may be nil
+	Failed   func(Class)                 // hears of each attempt that failed and will be repeated; may be nil
 }
 
 // Class says what can be done about a failed attempt.
@@ -41,7 +45,7 @@ type Class uint8
 
 const (
 	final     Class = iota // it will fail again
-	throttled              // slow down, then try again
+	Throttled              // slow down, then try again
 	transient              // try again
 	Unseen                 // what it is about may not have become visible yet
 )
@@ -69,12 +73,23 @@ func Code(err error) string {
 	return ""
 }
 
+// permanent is an error that has nothing to do with AWS.
+type permanent struct{ error }
+
+func (p permanent) Unwrap() error { return p.error }
+
+// Permanent wraps what an attempt fails with for a reason of its own: it is not repeated.
+func Permanent(err error) error { return permanent{err} }
+
 func classify(err error) Class {
+	var own permanent
 	var validation *types.ValidationException
 	var response *smithyhttp.ResponseError
 	switch code := Code(err); {
+	case errors.As(err, &own):
+		return final
 	case slices.Contains(throttles, code):
-		return throttled
+		return Throttled
 	case slices.Contains(transients, code):
 		return transient
 	case slices.Contains(unseens, code):
@@ -102,8 +117,12 @@ func quota(code string) bool {
 // explain gives a failed call its kind.
 func explain(action string, err error) error {
 	code := Code(err)
+	var own permanent
+	mine := errors.As(err, &own)
 	err = fmt.Errorf("%s: %w", action, err)
 	switch {
+	case mine:
+		return err
 	case slices.Contains(denials, code):
 		return fault.New(fault.Denied, err, "these credentials need the permission "+action+", and the region must be enabled for the account")
 	case quota(code):
@@ -120,22 +139,33 @@ func explain(action string, err error) error {
 // up to a growing limit. action is the permission that the call needs: "ebs:StartSnapshot".
 func Call(ctx context.Context, action string, p Policy, attempt func(context.Context) error) error {
 	begun, pause := time.Now(), firstPause
-	if p.Limit == 0 {
-		p.Limit = AttemptLimit
-	}
-	for n := 1; ; n++ {
-		limit, cancel := context.WithTimeout(ctx, p.Limit)
+	for n := 1; ; {
+		if p.Before != nil {
+			if err := p.Before(ctx); err != nil {
+				return fmt.Errorf("%s: %w", action, err)
+			}
+		}
+		limit, cancel := context.WithTimeout(ctx, cmp.Or(p.Limit, AttemptLimit))
 		err := attempt(limit)
 		cancel()
 		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s: %w", action, ctx.Err())
+			return fmt.Errorf("%s: %w", action, context.Cause(ctx))
 		}
-		c := classify(err)
-		waiting := c == Unseen && time.Since(begun) < p.Grace
-		if c == final || c == Unseen && !waiting || n >= attempts && !waiting {
+		c, waited := classify(err), time.Since(begun)
+		again := false
+		switch c {
+		case Unseen:
+			again = waited < p.Grace
+		case Throttled:
+			again = waited < cmp.Or(p.Patience, patience)
+		case transient:
+			again = n < attempts
+			n++
+		}
+		if !again {
 			return explain(action, err)
 		}
 		if p.Failed != nil {
@@ -154,7 +184,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return context.Cause(ctx)
 	case <-t.C:
 		return nil
 	}
