@@ -38,6 +38,7 @@ func ownSet(t testing.TB) []debtest.Package {
 	}
 	kernel := debtest.Pack(arch.Kernel, "", nil, "boot/vmlinuz-6")
 	kernel.Add("boot/initrd.img-6", "", 0o644)
+	kernel.Add("boot/grub/grub.cfg", "menuentry {\nlinux /boot/vmlinuz-6\ninitrd /boot/initrd.img-6\n}\n", 0o644) // the base's shell runs no grub-mkconfig
 	kernel.Add("usr/lib/modules/6/modules.builtin", strings.Join(facts.Drivers, ".ko\n")+".ko\n", 0o644)
 	kernel.Add("usr/lib/modules/6/kernel/drivers/net/dummy.ko", "", 0o644) // each kernel has modules of its own
 	all := []debtest.Package{base(t), loader, kernel}
