@@ -20,8 +20,9 @@ func (a *app) serveVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the catalogue: page and API",
-		Long: `Serve the catalogue until Ctrl-C: a page for people at /, and for programs /latest and /v1/releases. All of it
-is read-only. When the address serves a catalogue already, serve says so and is done.`,
+		Long: `Serve the catalogue until Ctrl-C: a page for people at /, and for programs what docs/api.md describes: the paths of
+the community's Arch Linux AMIs (/latest, /REGION/ARCH/TYPE/latest …), /v1 for all distributions with /v1/openapi.json, a feed,
+/healthz, /readyz and /metrics. All of it is read-only. When the address serves a catalogue already, serve says so and is done.`,
 		Args: args(0, 0, "no arguments"),
 	}
 	listen := cmd.Flags().String("listen", "127.0.0.1:8080", "`ADDRESS` to listen on")
@@ -38,7 +39,7 @@ is read-only. When the address serves a catalogue already, serve says so and is 
 			return errors.Join(err, l.Close())
 		}
 		fmt.Fprintf(a.out, "Serving the catalogue: http://%s (Ctrl-C stops it)\n", l.Addr())
-		handler := web.Handler(store, web.Options{Failed: func(r *http.Request, err error) {
+		handler := web.Handler(store, web.Options{Version: Version, Failed: func(r *http.Request, err error) {
 			a.reporter.Logf("%s %s: %v", r.Method, r.URL.Path, err)
 		}})
 		srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,

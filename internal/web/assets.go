@@ -35,12 +35,11 @@ func load(name, kind string) asset {
 	return asset{"/assets/" + strings.TrimSuffix(name, ext) + "." + hex.EncodeToString(sum[:6]) + ext, kind, body}
 }
 
-func (s *server) asset(w http.ResponseWriter, r *http.Request) {
+func (s *server) asset(r *query) (*answer, error) {
 	for _, a := range []asset{style, script, icon} {
 		if a.url == r.URL.Path {
-			answer{http.StatusOK, a.kind, cacheForever, a.body}.send(w, r)
-			return
+			return &answer{status: http.StatusOK, kind: a.kind, cache: cacheForever, body: a.body}, nil
 		}
 	}
-	s.notFound(w, r)
+	return nil, errNotFound
 }

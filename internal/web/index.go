@@ -14,33 +14,26 @@ import (
 )
 
 // index is the page that lists the newest AMIs.
-func (s *server) index(w http.ResponseWriter, r *http.Request) {
+func (s *server) index(r *query) (*answer, error) {
 	q := r.URL.Query()
-	f, err := filter(q)
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	f.State = "" // the page shows what can be used
+	f := r.filter()
 	all, err := s.store.Latest(r.Context(), catalog.Filter{})
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return nil, err
 	}
 	shown := all
 	if f != (catalog.Filter{}) {
 		if shown, err = s.store.Latest(r.Context(), f); err != nil {
-			s.fail(w, r, err)
-			return
+			return nil, err
 		}
 	}
 	amis := 0
 	for _, release := range shown {
 		amis += len(release.AMIs)
 	}
-	s.page(w, r, http.StatusOK, "Machine images",
+	return s.page(http.StatusOK, "Machine images",
 		h.H1(g.Text("Machine images")),
-		filters(all, q),
+		filterForm(all, q),
 		h.P(h.Class("count"), g.Text(count(amis, "AMI")+" of "+count(len(shown), "image"))),
 		g.If(len(shown) == 0, h.P(h.Class("none"), g.Text("No image fits. "), h.A(h.Href("/"), g.Text("Show all")))),
 		g.Map(shown, card),
@@ -54,8 +47,8 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// filters is a form that works by itself; the script submits it on a change.
-func filters(all []catalog.Release, q url.Values) g.Node {
+// filterForm is a form that works by itself; the script submits it on a change.
+func filterForm(all []catalog.Release, q url.Values) g.Node {
 	values := map[string]map[string]bool{"distro": {}, "name": {}, "arch": {}, "kind": {}, "region": {}}
 	for _, r := range all {
 		values["distro"][r.Distro], values["name"][r.Name] = true, true

@@ -13,8 +13,8 @@ import (
 	"ingot/internal/catalog"
 )
 
-// page writes a page around its content.
-func (s *server) page(w http.ResponseWriter, r *http.Request, status int, title string, content ...g.Node) {
+// page makes a page around its content.
+func (s *server) page(status int, title string, content ...g.Node) (*answer, error) {
 	var b bytes.Buffer
 	err := h.Doctype(h.HTML(h.Lang("en"),
 		h.Head(
@@ -37,31 +37,25 @@ func (s *server) page(w http.ResponseWriter, r *http.Request, status int, title 
 		),
 	)).Render(&b)
 	if err != nil {
-		s.o.Failed(r, fmt.Errorf("rendering %s: %w", r.URL.Path, err))
-		http.Error(w, "The page cannot be shown at the moment.", http.StatusInternalServerError)
-		return
+		return nil, fmt.Errorf("rendering the page %q: %w", title, err)
 	}
 	cache := cacheShort
 	if status != http.StatusOK {
 		cache = cacheNever
 	}
-	answer{status, "text/html; charset=utf-8", cache, b.Bytes()}.send(w, r)
+	return &answer{status: status, kind: pageKind, cache: cache, body: b.Bytes()}, nil
 }
 
-func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+// fail is the page that tells of an error.
+func (s *server) fail(r *http.Request, err error) *answer {
 	status, detail := s.status(r, err)
-	s.page(w, r, status, http.StatusText(status), h.H1(g.Text(http.StatusText(status))), h.P(g.Text(detail)),
+	a, err := s.page(status, http.StatusText(status), h.H1(g.Text(http.StatusText(status))), h.P(g.Text(detail)),
 		h.P(h.A(h.Href("/"), g.Text("To the images"))))
-}
-
-func (s *server) notFound(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "This service is read-only.", http.StatusMethodNotAllowed)
-		return
+	if err != nil {
+		panic(err) // a Buffer takes everything
 	}
-	s.page(w, r, http.StatusNotFound, "Not Found", h.H1(g.Text("Not Found")), h.P(g.Text("There is no such page.")),
-		h.P(h.A(h.Href("/"), g.Text("To the images"))))
+	a.vary = varyAccept
+	return a
 }
 
 // day writes a date for people and for programs.

@@ -11,16 +11,12 @@ import (
 )
 
 // release is the page of one release.
-func (s *server) release(w http.ResponseWriter, r *http.Request) {
+func (s *server) release(r *query) (*answer, error) {
 	release, err := s.store.Get(r.Context(), r.PathValue("id"))
-	if err == nil {
-		_, err = filter(r.URL.Query()) // for the limit on its values
-	}
 	if err != nil {
-		s.fail(w, r, err)
-		return
+		return nil, err
 	}
-	s.page(w, r, http.StatusOK, release.Name+" "+release.Date.Format("2006-01-02"),
+	return s.page(http.StatusOK, release.Name+" "+release.Date.Format("2006-01-02"),
 		h.P(h.Class("back"), h.A(h.Href("/"), g.Text("All images"))),
 		h.H1(g.Text(release.Name), h.Span(h.Class("arch"), g.Text(release.Arch)), badge(release.State)),
 		g.If(release.Description != "", h.P(h.Class("lead"), g.Text(release.Description))),

@@ -9,10 +9,12 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 
 	"ingot/internal/catalog"
 	"ingot/internal/catalog/catalogtest"
@@ -58,6 +60,9 @@ type reply struct {
 	body       string
 }
 
+// browserAccept is what Chromium sends.
+const browserAccept = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
+
 func ask(t testing.TB, h http.Handler, method, target string, header ...string) reply {
 	t.Helper()
 	r := httptest.NewRequest(method, target, nil)
@@ -82,7 +87,7 @@ func TestPages(t *testing.T) {
 		"/?distro=debian&arch=arm64":           {200, []string{"2 AMIs of 1 image"}, nil},
 		"/?region=mars-1":                      {200, []string{"No image fits", `value="mars-1" selected`}, nil},
 		"/?region=%3Cscript%3Ex":               {200, []string{"&lt;script&gt;x"}, []string{"<script>x"}},
-		"/?limit=x":                            {400, []string{"no number"}, nil},
+		"/?limit=x":                            {200, nil, nil}, // it is no parameter of the page
 		"/?region=" + strings.Repeat("x", 9e3): {400, []string{"longer"}, nil},
 		"/releases/" + id: {200, []string{"170 packages", "package-169", "Passed", "uefi · nvme · kvm", "boot loader", "14.8 s", "chrony is not", "17.5 s", "617 MiB in 1234 blocks", "us-west-2"},
 			[]string{"never", "style="}},
@@ -93,7 +98,7 @@ func TestPages(t *testing.T) {
 		"/else":                                {404, []string{"no such page"}, nil},
 		"/assets/style.css":                    {404, nil, nil},
 	} {
-		r := ask(t, h, "GET", target)
+		r := ask(t, h, "GET", target, "Accept", browserAccept)
 		body := r.body
 		if r.StatusCode != test.status || !strings.HasPrefix(r.Header.Get("Content-Type"), "text/html") {
 			t.Errorf("%.60s: %d %s", target, r.StatusCode, r.Header.Get("Content-Type"))
@@ -127,16 +132,16 @@ func TestAPI(t *testing.T) {
 		}
 		return p
 	}
-	if get("/latest"); len(p.Releases) != 3 || p.Releases[2].AMIs[0].Region != "ap-southeast-2" {
+	if get("/v1/latest"); len(p.Releases) != 3 || p.Releases[2].AMIs[0].Region != "ap-southeast-2" {
 		t.Errorf("%+v", p)
 	}
-	if get("/latest?region=us-west-2"); len(p.Releases) != 1 || len(p.Releases[0].AMIs) != 1 {
+	if get("/v1/latest?region=us-west-2"); len(p.Releases) != 1 || len(p.Releases[0].AMIs) != 1 {
 		t.Errorf("%+v", p)
 	}
-	if get("/latest?kind=instance-store"); len(p.Releases) != 1 || p.Releases[0].Name != "centos-6" {
+	if get("/v1/latest?kind=instance-store"); len(p.Releases) != 1 || p.Releases[0].Name != "centos-6" {
 		t.Errorf("%+v", p)
 	}
-	if body := ask(t, h, "GET", "/latest?distro=none").body; body != "{\"releases\":[]}\n" {
+	if body := ask(t, h, "GET", "/v1/latest?distro=none").body; body != "{\"releases\":[]}\n" {
 		t.Errorf("%q", body)
 	}
 	seen := map[string]bool{}
@@ -155,7 +160,9 @@ func TestAPI(t *testing.T) {
 	if err := json.Unmarshal([]byte(ask(t, h, "GET", "/v1/releases/centos-6-x86_64-20260101-abababababab").body), &r); err != nil || len(r.Packages) != 2 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	for target, status := range map[string]int{"/v1/releases/none": 404, "/v1/releases?limit=-1": 400, "/v1/releases?cursor=x": 400} {
+	for target, status := range map[string]int{"/v1/releases/none": 404, "/v1/releases?limit=-1": 400, "/v1/releases?cursor=x": 400,
+		"/v1/releases?kind=odd": 400, "/v1/releases?name=" + strings.Repeat("x", 201): 400, "/else": 404, "/v1/else": 404,
+		"/v1/releases/centos-6-x86_64-20260101-abababababab/diff": 404, "/v1/releases/centos-6-x86_64-20260101-abababababab/documents/x": 404} {
 		r := ask(t, h, "GET", target)
 		var p problem
 		if err := json.Unmarshal([]byte(r.body), &p); err != nil || r.StatusCode != status || p.Status != status ||
@@ -167,14 +174,14 @@ func TestAPI(t *testing.T) {
 
 func TestCaching(t *testing.T) {
 	h := Handler(fill(t), Options{})
-	assets := regexp.MustCompile(`/assets/[a-z]+\.[0-9a-f]{12}\.[a-z]+`).FindAllString(ask(t, h, "GET", "/").body, -1)
+	assets := regexp.MustCompile(`/assets/[a-z]+\.[0-9a-f]{12}\.[a-z]+`).FindAllString(ask(t, h, "GET", "/", "Accept", "text/html").body, -1)
 	if len(assets) != 4 { // the icon twice
 		t.Fatalf("assets %v", assets)
 	}
-	for _, target := range append(assets, "/", "/latest") {
-		plain := ask(t, h, "GET", target)
+	for _, target := range append(assets, "/", "/v1/latest", "/v1/releases", "/feed.atom") {
+		plain := ask(t, h, "GET", target, "Accept", browserAccept)
 		body, tag := plain.body, plain.Header.Get("ETag")
-		packed := ask(t, h, "GET", target, "Accept-Encoding", "br, gzip;q=0.8")
+		packed := ask(t, h, "GET", target, "Accept", browserAccept, "Accept-Encoding", "br, gzip;q=0.8")
 		got := packed.body
 		if packed.Header.Get("Content-Encoding") == "gzip" {
 			z, err := gzip.NewReader(strings.NewReader(got))
@@ -183,16 +190,27 @@ func TestCaching(t *testing.T) {
 			}
 			unpacked, _ := io.ReadAll(z)
 			got = string(unpacked)
-		} else if len(body) > minGzip {
+		} else if len(body) > minPacked {
 			t.Errorf("%s is not compressed", target)
 		}
-		if got != body || packed.Header.Get("ETag") != tag || packed.Header.Get("Vary") != "Accept-Encoding" {
+		if got != body || packed.Header.Get("ETag") != tag || !strings.HasSuffix(packed.Header.Get("Vary"), "Accept-Encoding") {
 			t.Errorf("%s differs when compressed", target)
+		}
+		if len(body) > minPacked {
+			small := ask(t, h, "GET", target, "Accept", browserAccept, "Accept-Encoding", "gzip, deflate, br, zstd")
+			z, err := zstd.NewReader(strings.NewReader(small.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if unpacked, _ := io.ReadAll(z); string(unpacked) != body || small.Header.Get("Content-Encoding") != "zstd" || small.Header.Get("Content-Length") != strconv.Itoa(len(small.body)) {
+				t.Errorf("%s differs as zstd", target)
+			}
+			z.Close()
 		}
 		if r := ask(t, h, "GET", target, "Accept-Encoding", "gzip;q=0"); r.Header.Get("Content-Encoding") != "" {
 			t.Errorf("%s compressed against the client's wish", target)
 		}
-		again := ask(t, h, "GET", target, "If-None-Match", `"x", `+tag)
+		again := ask(t, h, "GET", target, "Accept", browserAccept, "If-None-Match", `"x", `+tag)
 		if again.StatusCode != http.StatusNotModified || again.body != "" || !strings.Contains(plain.Header.Get("Cache-Control"), "max-age") {
 			t.Errorf("%s: %d, %s", target, again.StatusCode, plain.Header.Get("Cache-Control"))
 		}
@@ -215,11 +233,16 @@ func TestHealth(t *testing.T) {
 	s := fill(t)
 	var failed error
 	h := Handler(s, Options{Failed: func(_ *http.Request, err error) { failed = err }})
-	if r := ask(t, h, "GET", "/healthz"); r.StatusCode != http.StatusOK || r.body != "ok\n" {
-		t.Errorf("%d", r.StatusCode)
+	for _, target := range []string{"/healthz", "/readyz"} {
+		if r := ask(t, h, "GET", target); r.StatusCode != http.StatusOK || r.body != "ok\n" || r.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d", target, r.StatusCode)
+		}
 	}
 	s.Close()
-	for target, status := range map[string]int{"/healthz": 503, "/": 500, "/latest": 500, "/releases/x": 500} {
+	if r := ask(t, h, "GET", "/healthz"); r.StatusCode != http.StatusOK {
+		t.Errorf("without a catalogue it is not alive: %d", r.StatusCode)
+	}
+	for target, status := range map[string]int{"/readyz": 503, "/": 500, "/latest": 500, "/releases/x": 500, "/metrics": 500} {
 		failed = nil
 		r := ask(t, h, "GET", target)
 		if body := r.body; r.StatusCode != status || strings.Contains(body, "sql") || failed == nil {
