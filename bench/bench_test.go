@@ -92,3 +92,23 @@ func TestArguments(t *testing.T) {
 		}
 	}
 }
+
+func TestReadLoad(t *testing.T) {
+	const said = `Running 5s test @ http://127.0.0.1:8080/latest
+  1 threads and 32 connections
+  Latency Distribution
+     50%  345.00us
+     99%    1.62ms
+  231321 requests in 5.10s, 1.02GB read
+Requests/sec:  45363.13
+Transfer/sec:    204.9MB
+`
+	if l, err := readLoad(said); err != nil || l.perSecond != 45363.13 || l.p99 != 1620*time.Microsecond {
+		t.Errorf("%+v, %v", l, err)
+	}
+	for _, bad := range []string{"", said + "  Non-2xx or 3xx responses: 3\n", "Requests/sec:  1\n"} {
+		if _, err := readLoad(bad); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}

@@ -6,6 +6,7 @@
 //	d  nothing to do   `ingot build` of an image that is there
 //	e  Arch Linux      `ingot tree` against `pacman --root`, on the transmuted repositories
 //	f  bundles         `ingot bundle` against tar, gzip -9, openssl and split, and back
+//	g  the catalogue   `ingot serve` at /latest against nginx with the same bytes as a file
 //
 // It prints a table in Markdown, for docs/performance.md, and fails only when something does not work: a
 // missed aim is a finding. It needs root, for mmdebstrap's plainest mode and for the owners of files.
@@ -38,7 +39,10 @@ func main() {
 }
 
 // allParts are the keys of parts.
-const allParts = "abcdef"
+const allParts = "abcdef" + servePart
+
+// servePart is the key of the part that needs no packages.
+const servePart = "g"
 
 // parts of the comparison, in the order in which they run: the later ones need the tree of the first.
 var parts = []struct {
@@ -46,7 +50,7 @@ var parts = []struct {
 	run func(*bench, context.Context) ([]contest, error)
 }{
 	{"a", (*bench).tree}, {"b", (*bench).unpack}, {"c", (*bench).disk}, {"d", (*bench).repeat},
-	{"e", (*bench).arch}, {"f", (*bench).bundle},
+	{"e", (*bench).arch}, {"f", (*bench).bundle}, {servePart, (*bench).serve},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -66,12 +70,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	known := !slices.ContainsFunc(wanted, func(key string) bool { return len(key) != 1 || !strings.Contains(allParts, key) })
 	if flags.NArg() > 0 || b.runs < 1 || !known {
-		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
+		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f,g] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("comparing needs root: run it with sudo")
 	}
-	remove, err := b.open(ctx, *dir)
+	packages := len(wanted) != 1 || wanted[0] != servePart
+	remove, err := b.open(ctx, *dir, packages)
 	if err != nil {
 		return err
 	}

@@ -31,9 +31,9 @@ type bench struct {
 	more              []figure // beside the table
 }
 
-// open locks the recipe, fetches its packages and lays them out for everybody. The downloads are those of
-// ingot's own cache; all else of the cache is new.
-func (b *bench) open(ctx context.Context, dir string) (remove func(), err error) {
+// open makes the folder to work in, and, for parts that need packages, locks the recipe, fetches its packages and lays
+// them out for everybody. The downloads are those of ingot's own cache; all else of the cache is new.
+func (b *bench) open(ctx context.Context, dir string, packages bool) (remove func(), err error) {
 	if b.ingot, err = filepath.Abs(b.ingot); err != nil {
 		return nil, err
 	}
@@ -57,6 +57,9 @@ func (b *bench) open(ctx context.Context, dir string) (remove func(), err error)
 		if err := os.Mkdir(d, 0o755); err != nil {
 			return nil, err
 		}
+	}
+	if !packages {
+		return clean, nil
 	}
 	downloads, err := downloads()
 	if err != nil {

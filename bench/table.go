@@ -77,7 +77,7 @@ func byWall(a, b sample) int { return cmp.Compare(a.wall, b.wall) }
 func byPeak(a, b sample) int { return cmp.Compare(a.peak, b.peak) }
 
 // median returns the middle value, the lower of two.
-func median[T cmp.Ordered](all []sample, of func(sample) T) T {
+func median[S any, T cmp.Ordered](all []S, of func(S) T) T {
 	values := make([]T, len(all))
 	for i, s := range all {
 		values[i] = of(s)
@@ -104,8 +104,10 @@ func machine(ctx context.Context, w io.Writer, b *bench) error {
 	fmt.Fprintf(w, "%s, %d cores (%s), %.0f GiB of memory, Linux %s, %s; load when it began: %.1f.\n",
 		time.Now().UTC().Format("2006-01-02 15:04 UTC"), runtime.NumCPU(), processor(),
 		float64(si.Totalram)*float64(si.Unit)/(1<<30), unix.ByteSliceToString(u.Release[:]), filesystem(fs.Type), load)
-	fmt.Fprintf(w, "%s of %s: %d packages, %.0f MB of .deb. %d runs of each, in turns.\n", b.recipe.Name, b.lock.Date.Format(time.DateOnly),
-		len(b.lock.Packages), float64(b.bytes())/1e6, b.runs)
+	if b.lock != nil {
+		fmt.Fprintf(w, "%s of %s: %d packages, %.0f MB of .deb. ", b.recipe.Name, b.lock.Date.Format(time.DateOnly), len(b.lock.Packages), float64(b.bytes())/1e6)
+	}
+	fmt.Fprintf(w, "%d runs of each, in turns.\n", b.runs)
 	var versions []string
 	for _, args := range [][]string{{b.ingot, "version"}, {"mmdebstrap", "--version"}, {"mke2fs", "-V"}} {
 		out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()

@@ -24,7 +24,7 @@ func browser(t *testing.T) context.Context {
 	if err != nil {
 		t.Skip("chromium is not installed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 120*time.Second)
 	t.Cleanup(cancel)
 	flags := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox)
 	for _, name := range []string{"disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
@@ -169,6 +169,11 @@ func layout(t *testing.T, ctx context.Context) {
 				if got := eval[int64](t, ctx, "document.documentElement.scrollWidth"); got > width {
 					t.Errorf("%s at %d px is %d px wide", name, width, got)
 				}
+				if (scheme == "light") == (width == 1280) { // each once
+					if found := axe(t, ctx); len(found) > 0 {
+						t.Errorf("%s, %s at %d px: %s", name, scheme, width, strings.Join(found, "\n"))
+					}
+				}
 				for _, pale := range eval[[]string](t, ctx, contrast) {
 					t.Errorf("%s, %s: %s", name, scheme, pale)
 				}
@@ -185,6 +190,26 @@ func layout(t *testing.T, ctx context.Context) {
 			}
 		}
 	}
+}
+
+// axe asks axe-core what on the page hinders people; nothing where it is not installed.
+func axe(t *testing.T, ctx context.Context) []string {
+	t.Helper()
+	script, err := os.ReadFile(filepath.Join(nodeModules, "axe-core", "axe.min.js"))
+	if err != nil {
+		t.Logf("axe-core of npm is not installed, so accessibility is not checked: %v", err)
+		return nil
+	}
+	// The page's policy lets no script of another in; the debugger does.
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[int](string(script)+"\n;0")); err != nil {
+		t.Fatal(err)
+	}
+	found, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`axe.run({resultTypes: ["violations"]}).then((r) => r.violations.map((v) =>
+		v.id + " (" + v.impact + "): " + v.help + ": " + v.nodes.slice(0, 3).map((n) => n.html).join(" | ")))`, chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
 }
 
 // contrast lists the texts whose contrast ratio (WCAG 2.2, success criterion 1.4.3) is below 4.5.

@@ -49,16 +49,18 @@ func count(n int, what string) string {
 
 // filterForm is a form that works by itself; the script submits it on a change.
 func filterForm(all []catalog.Release, q url.Values) g.Node {
-	values := map[string]map[string]bool{"distro": {}, "name": {}, "arch": {}, "kind": {}, "region": {}}
+	values := map[string]map[string]bool{"distro": {}, "version": {}, "name": {}, "arch": {}, "kind": {}, "region": {}}
 	for _, r := range all {
-		values["distro"][r.Distro], values["name"][r.Name] = true, true
+		values["distro"][r.Distro], values["version"][r.Version], values["name"][r.Name] = true, true, true
 		values["arch"][r.Arch], values["kind"][r.Kind] = true, true
 		for _, a := range r.AMIs {
 			values["region"][a.Region] = true
 		}
 	}
+	any := false
 	pick := func(name, label string) g.Node {
 		chosen := q.Get(name)
+		any = any || chosen != ""
 		options := slices.Sorted(maps.Keys(values[name]))
 		if chosen != "" && !values[name][chosen] { // a link may ask for what is gone; the form says so
 			options = append(options, chosen)
@@ -71,9 +73,10 @@ func filterForm(all []catalog.Release, q url.Values) g.Node {
 				}),
 			))
 	}
+	fields := g.Group{pick("distro", "Distribution"), pick("version", "Release"), pick("name", "Image"), pick("region", "Region"), pick("arch", "Architecture"), pick("kind", "Kind")}
 	return h.Form(h.Class("filters"), h.Method("get"), h.Action("/"), h.Role("search"), h.Aria("label", "Images"), h.Data("auto", ""),
-		pick("distro", "Distribution"), pick("name", "Image"), pick("region", "Region"), pick("arch", "Architecture"), pick("kind", "Kind"),
-		h.Div(h.Class("actions"), h.Button(h.Type("submit"), g.Text("Filter")), h.A(h.Href("/"), g.Text("Clear"))),
+		fields,
+		h.Div(h.Class("actions"), h.Button(h.Type("submit"), g.Text("Filter")), g.If(any, h.A(h.Href("/"), g.Text("Show all")))),
 	)
 }
 

@@ -23,6 +23,7 @@ func (s *server) page(status int, title string, content ...g.Node) (*answer, err
 			h.Meta(h.Name("color-scheme"), h.Content("light dark")),
 			h.TitleEl(g.Text(title+" · "+s.o.Title)),
 			h.Link(h.Rel("icon"), h.Href(icon.url), h.Type(icon.kind)),
+			h.Link(h.Rel("alternate"), h.Type("application/atom+xml"), h.Title("Releases"), h.Href("/feed.atom")),
 			h.Link(h.Rel("stylesheet"), h.Href(style.url)),
 			h.Script(h.Src(script.url), h.Defer()),
 		),
@@ -30,7 +31,7 @@ func (s *server) page(status int, title string, content ...g.Node) (*answer, err
 			h.A(h.Class("skip"), h.Href("#content"), g.Text("Skip to content")),
 			h.Header(h.Class("top"), h.Div(h.Class("wide"),
 				h.A(h.Class("brand"), h.Href("/"), h.Img(h.Src(icon.url), h.Alt(""), h.Width("24"), h.Height("24")), g.Text(s.o.Title)),
-				h.Nav(h.Aria("label", "JSON"), h.A(h.Href("/latest"), g.Text("Latest as JSON")), h.A(h.Href("/v1/releases"), g.Text("All as JSON"))),
+				h.Nav(h.Aria("label", "Site"), h.A(h.Href("/v1/latest"), g.Text("JSON")), h.A(h.Href("/v1/openapi.json"), g.Text("API")), h.A(h.Href("/feed.atom"), g.Text("Feed"))),
 			)),
 			h.Main(h.ID("content"), h.Class("wide"), g.Group(content)),
 			h.Div(h.ID("status"), h.Role("status")),
@@ -75,6 +76,14 @@ func size(n int64) string {
 	return strconv.FormatInt((n+mib-1)/mib, 10) + " MiB"
 }
 
+// smallSize writes the size of a file.
+func smallSize(n int64) string {
+	if n < 1<<20 {
+		return strconv.FormatInt((n+1023)/1024, 10) + " KiB"
+	}
+	return size(n)
+}
+
 const blockSize = 512 << 10 // of an EBS snapshot, in bytes
 
 // stored returns how much of a release's disk its snapshot stores.
@@ -95,12 +104,17 @@ func amiList(r catalog.Release) g.Node {
 		return h.P(h.Class("quiet"), g.Text("There is no AMI of it yet."))
 	}
 	return h.Ul(h.Class("amis"), g.Map(r.AMIs, func(a catalog.AMI) g.Node {
+		id := "i-" + r.ID + "-" + a.Region
+		usable := a.State != catalog.Retired && a.State != catalog.Candidate
 		return h.Li(
 			h.Span(h.Class("region"), g.Text(a.Region)),
-			h.Code(h.Class("id"), g.Text(a.ImageID)),
-			h.Button(h.Type("button"), h.Class("copy"), h.Data("copy", a.ImageID), h.Aria("label", "Copy "+a.ImageID+" of "+a.Region),
-				g.Attr("hidden"), g.Text("Copy")),
+			h.Code(h.Class("id"), h.ID(id), g.Text(a.ImageID)),
 			g.If(a.State != r.State, badge(a.State)),
+			h.Span(h.Class("acts"),
+				copyButton(a.ImageID, a.ImageID, id),
+				g.If(usable, h.A(h.Href(launchLink(a)), h.Aria("label", "Launch "+a.ImageID+" in "+a.Region), g.Text("Launch"))),
+				g.If(usable, h.A(h.Href("/releases/"+r.ID+"?region="+a.Region+"#use"), h.Aria("label", "Use "+a.ImageID+" in programs"), g.Text("Use"))),
+			),
 		)
 	}))
 }

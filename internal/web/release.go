@@ -8,7 +8,11 @@ import (
 	h "maragu.dev/gomponents/html"
 
 	"ingot/internal/catalog"
+	"ingot/internal/fault"
 )
+
+// maxSizes is how many releases the plot shows.
+const maxSizes = 60
 
 // release is the page of one release.
 func (s *server) release(r *query) (*answer, error) {
@@ -16,14 +20,39 @@ func (s *server) release(r *query) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	same := catalog.Filter{Name: release.Name, Arch: release.Arch, Kind: release.Kind}
+	newest, err := s.store.Latest(r.Context(), same)
+	if err != nil {
+		return nil, err
+	}
+	newest = append(newest, catalog.Release{})
+	same.Limit = maxSizes
+	all, _, err := s.store.List(r.Context(), same)
+	if err != nil {
+		return nil, err
+	}
+	before, err := s.from(r.Context(), release, "")
+	if err != nil && fault.KindOf(err) != fault.Missing {
+		return nil, err
+	}
+	_, log, err := s.store.Document(r.Context(), release.ID, catalog.Console)
+	if err != nil && fault.KindOf(err) != fault.Missing {
+		return nil, err
+	}
 	return s.page(http.StatusOK, release.Name+" "+release.Date.Format("2006-01-02"),
 		h.P(h.Class("back"), h.A(h.Href("/"), g.Text("All images"))),
 		h.H1(g.Text(release.Name), h.Span(h.Class("arch"), g.Text(release.Arch)), badge(release.State)),
 		g.If(release.Description != "", h.P(h.Class("lead"), g.Text(release.Description))),
+		notices(release, newest[0]),
 		facts(release),
 		section("amis", "AMIs", amiList(release)),
-		verdicts(release.Verdict),
+		usage(release, r.URL.Query().Get("region")),
+		changes(before, release),
+		verdicts(release, log),
 		timings(release.Timings),
+		sizes(all, release.ID),
+		papers(release),
+		past(release),
 		packages(release, r.URL.Query().Get("q")),
 	)
 }
@@ -32,10 +61,10 @@ func section(id, title string, content ...g.Node) g.Node {
 	return h.Section(h.Aria("labelledby", id), h.H2(h.ID(id), g.Text(title)), g.Group(content))
 }
 
+func fact(name string, value g.Node) g.Node { return h.Div(h.Dt(g.Text(name)), h.Dd(value)) }
+
 func facts(r catalog.Release) g.Node {
-	fact := func(name string, value g.Node) g.Node { return h.Div(h.Dt(g.Text(name)), h.Dd(value)) }
 	text := func(name, value string) g.Node { return g.If(value != "", fact(name, g.Text(value))) }
-	sum := func(name, value string) g.Node { return g.If(value != "", fact(name, h.Code(g.Text(value)))) }
 	return h.Dl(h.Class("details"),
 		text("Distribution", r.Distro+" "+r.Version),
 		text("Kind", r.Kind),
@@ -43,9 +72,6 @@ func facts(r catalog.Release) g.Node {
 		text("State", r.State),
 		text("Disk", size(r.DiskSize)),
 		text("Snapshot", stored(r)+" in "+count(r.Blocks, "block")),
-		sum("Release", r.ID),
-		sum("Disk SHA-256", r.DiskSHA256),
-		sum("Lock SHA-256", r.LockSHA256),
 	)
 }
 
@@ -84,7 +110,7 @@ func packages(r catalog.Release, q string) g.Node {
 		),
 		g.If(needle != "", h.P(h.Class("count"), g.Text(count(len(shown), "package")+" with “"+q+"”. "),
 			h.A(h.Href("/releases/"+r.ID+"#packages"), g.Text("Show all")))),
-		h.Div(h.Class("scroll"), h.TabIndex("0"), h.Role("region"), h.Aria("labelledby", "packages"),
+		h.Div(h.Class("scroll"), h.TabIndex("0"), h.Role("region"), h.Aria("label", "The list of packages"),
 			h.Table(h.Class("packages"),
 				h.THead(h.Tr(column("Name"), column("Version"), column("Architecture"), column("Source"))),
 				h.TBody(h.ID("package-rows"), g.Map(shown, func(p catalog.Package) g.Node {

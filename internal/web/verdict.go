@@ -4,11 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
+
+	"ingot/internal/catalog"
 )
+
+// escapeSequence is how terminals are told of colours and places (ECMA-48, section 5.4).
+var escapeSequence = regexp.MustCompile("\x1b(\\[[0-?]*[ -/]*[@-~]|[@-Z\\\\-_]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?)")
 
 // verdict is what the page shows of a boot test's report. Members that a report lacks are left out.
 type verdict struct {
@@ -33,15 +39,16 @@ type verdict struct {
 
 // verdicts shows a report, or a list of them where the image was booted in several ways. What cannot be
 // read as either is left out: the JSON of the release has it.
-func verdicts(raw json.RawMessage) g.Node {
+func verdicts(r catalog.Release, log []byte) g.Node {
 	var all []verdict
+	raw := r.Verdict
 	if raw = bytes.TrimSpace(raw); bytes.HasPrefix(raw, []byte("{")) {
 		raw = append(append([]byte("["), raw...), ']')
 	}
 	if json.Unmarshal(raw, &all) != nil || len(all) == 0 {
-		return nil
+		return g.If(len(log) > 0, section("boot", "Boot test", console(r, log)))
 	}
-	return section("boot", "Boot test", g.Map(all, func(v verdict) g.Node {
+	return section("boot", "Boot test", g.Group(g.Map(all, func(v verdict) g.Node {
 		outcome, class := "Passed", "good"
 		if !v.Passed {
 			outcome, class = "Failed", "bad"
@@ -59,7 +66,7 @@ func verdicts(raw json.RawMessage) g.Node {
 			g.If(len(rows) > 0, timeline("Stage", "After", rows, end)),
 			g.If(len(v.Checks) > 0, checks(v)),
 		)
-	}))
+	})), console(r, log))
 }
 
 // manner says how the machine was made.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,9 @@ import (
 
 var regions = []string{"eu-central-1", "eu-west-1", "us-east-1", "us-west-2", "ap-southeast-2"}
 
-// fill returns a catalogue of three images, one of them with a former release.
+var consoleText = strings.Repeat("an early line\n", 100) + "\x1b[0m[    3.141] systemd[1]: Reached target \x1b[0;1;39mMulti-User System\x1b[0m.\r\n\x1b]0;title\x07Debian GNU/Linux 12 <b>ttyS0\n"
+
+// fill returns a catalogue of three images, one of them with a history.
 func fill(t testing.TB) catalog.Store {
 	t.Helper()
 	s, err := catalog.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "catalog.db"))
@@ -36,6 +39,10 @@ func fill(t testing.TB) catalog.Store {
 	for i := range 170 {
 		debian.Packages = append(debian.Packages, catalog.Package{Name: fmt.Sprintf("package-%d", i), Version: "1.2-3", Arch: "amd64", Source: "source"})
 	}
+	former := catalogtest.Image("debian-12", "x86_64", 1, regions...)
+	former.Packages = append(slices.Clone(debian.Packages[1:]), catalog.Package{Name: "gone", Version: "1", Arch: "amd64"})
+	former.Packages[100].Version = "1.2-2"
+	former.Blocks, former.State = 1190, catalog.Deprecated
 	debian.Verdict = json.RawMessage(`{"passed":true,"firmware":"uefi","bus":"nvme","accel":"kvm","seconds":21.4,
 		"stages":[{"name":"firmware","seen":true,"at":0.9},{"name":"boot loader","seen":true,"at":2.1},{"name":"kernel","seen":true,"at":3.4},
 		{"name":"login","seen":true,"at":12.2},{"name":"ssh","seen":true,"at":14.8},{"name":"never","seen":false,"at":0}],
@@ -45,10 +52,27 @@ func fill(t testing.TB) catalog.Store {
 	arm.State, arm.Version = catalog.Verified, "12"
 	centos := catalogtest.Image("centos-6", "x86_64", 1, "ap-northeast-1")
 	centos.Version, centos.Kind = "6.10", "instance-store"
-	for _, r := range []catalog.Release{catalogtest.Image("debian-12", "x86_64", 1, regions...), debian, arm, centos} {
+	for _, r := range []catalog.Release{former, debian, arm, centos} {
 		if err := s.Put(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
+	}
+	for i := range 6 { // the years before
+		r := catalogtest.Image("debian-12", "x86_64", -20*(i+1))
+		r.State, r.Blocks = catalog.Retired, 1180-(i*37)%60
+		if err := s.Put(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{catalog.SBOM: "{}", catalog.Console: consoleText} {
+		d := catalog.Document{Name: name, Type: map[string]string{catalog.SBOM: "application/spdx+json", catalog.Console: "text/plain; charset=utf-8"}[name]}
+		if err := s.PutDocument(t.Context(), debian.ID, d, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := catalog.Check{At: catalogtest.Day(20), Updates: []catalog.Update{{Name: "package-7", Arch: "amd64", Version: "1.2-3", Newest: "1.2-4"}}}
+	if err := s.PutCheck(t.Context(), debian.ID, check); err != nil {
+		t.Fatal(err)
 	}
 	return s
 }
@@ -90,13 +114,22 @@ func TestPages(t *testing.T) {
 		"/?limit=x":                            {200, nil, nil}, // it is no parameter of the page
 		"/?region=" + strings.Repeat("x", 9e3): {400, []string{"longer"}, nil},
 		"/releases/" + id: {200, []string{"170 packages", "package-169", "Passed", "uefi · nvme · kvm", "boot loader", "14.8 s", "chrony is not", "17.5 s", "617 MiB in 1234 blocks", "us-west-2"},
-			[]string{"never", "style="}},
-		"/releases/" + id + "?q=PACKAGE-16":    {200, []string{"11 packages with “PACKAGE-16”", "package-160"}, []string{"package-150"}},
-		"/releases/" + id + "?q=%22%3E%3Cb%3E": {200, []string{"0 packages with"}, []string{"><b>"}},
-		"/releases/none":                       {404, []string{"no such release"}, nil},
-		"/releases/..%2Fx":                     {404, nil, nil},
-		"/else":                                {404, []string{"no such page"}, nil},
-		"/assets/style.css":                    {404, nil, nil},
+			[]string{"never", "style=", "\x1b", "<b>", "an early line\n" + strings.Repeat("an early line\n", 60)}},
+		"/releases/" + id + "?region=us-west-2": {200, []string{
+			"1 package updated, 1 package added, 1 package removed", "1.2-2", "package-7", "1.2-4", "20 January 2026", // of what changed, and what could
+			"aws ec2 run-instances --region us-west-2", `provider &#34;aws&#34;`, "AWS::EC2::Instance", "runtime: yaml", "t3.micro", `value="us-west-2" selected`,
+			"https://us-west-2.console.aws.amazon.com/ec2/home?region=us-west-2#LaunchInstances:ami=ami-", // of how to use it
+			"Reached target Multi-User System.", "Debian GNU/Linux 12 &lt;b&gt;ttyS0", "documents/console.log", "Bill of materials", // of its papers
+			`<circle`, "1 Jan 2026: 595 MiB", "debian-12-x86_64-20260101-abababababab", "640 MiB"}, nil},
+		"/releases/debian-12-x86_64-20260101-abababababab": {200, []string{"Deprecated since", "Use <a href=\"/releases/" + id, "that of 15 January 2026"}, nil},
+		"/releases/debian-12-x86_64-20251211-abababababab": {200, []string{"Retired since", "Its AMIs are gone"}, []string{"run-instances"}},
+		"/releases/centos-6-x86_64-20260101-abababababab":  {200, []string{"m3.medium"}, []string{"What changed", "Size over time"}},
+		"/releases/" + id + "?q=PACKAGE-16":                {200, []string{"11 packages with “PACKAGE-16”", "package-160"}, []string{"package-150"}},
+		"/releases/" + id + "?q=%22%3E%3Cb%3E":             {200, []string{"0 packages with"}, []string{"><b>"}},
+		"/releases/none":                                   {404, []string{"no such release"}, nil},
+		"/releases/..%2Fx":                                 {404, nil, nil},
+		"/else":                                            {404, []string{"no such page"}, nil},
+		"/assets/style.css":                                {404, nil, nil},
 	} {
 		r := ask(t, h, "GET", target, "Accept", browserAccept)
 		body := r.body
@@ -153,7 +186,7 @@ func TestAPI(t *testing.T) {
 			break
 		}
 	}
-	if len(seen) != 4 {
+	if len(seen) != 10 {
 		t.Errorf("%d releases in pages", len(seen))
 	}
 	var r catalog.Release

@@ -14,13 +14,13 @@ const copy = async (button) => {
     await navigator.clipboard.writeText(button.dataset.copy);
   } catch {
     const range = document.createRange();
-    range.selectNodeContents(button.previousElementSibling);
+    range.selectNodeContents(document.getElementById(button.dataset.source));
     const selection = getSelection();
     selection.removeAllRanges();
     selection.addRange(range);
     if (!document.execCommand("copy")) return say("Selected: copy it with Ctrl+C");
   }
-  say("Copied " + button.dataset.copy);
+  say("Copied " + button.dataset.said);
 };
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -29,6 +29,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
 }
 
 for (const form of document.querySelectorAll("form[data-auto]")) {
+  for (const button of form.querySelectorAll("button[type=submit]")) button.hidden = true; // a choice is enough
   form.addEventListener("change", () => form.requestSubmit());
   form.addEventListener("submit", () => {
     for (const field of form.elements) if (field.name && !field.value) field.disabled = true; // short URLs
