@@ -20,6 +20,7 @@ func (a *app) catalogVerb() *cobra.Command {
 	cmd.Flags().StringVar(&f.Arch, "arch", "", "only this architecture: x86_64 or arm64")
 	cmd.Flags().StringVar(&f.Region, "region", "", "only what is in this `REGION`")
 	cmd.Flags().StringVar(&f.State, "state", "", "only this `STATE`: candidate, verified, public, deprecated, retired")
+	cmd.AddCommand(a.catalogBackupVerb(), a.catalogRestoreVerb(), a.catalogExportVerb(), a.catalogOutdatedVerb())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		store, err := a.catalog(cmd.Context())
 		if err != nil {
@@ -60,6 +61,15 @@ func (a *app) sayRelease(r catalog.Release) error {
 		r.ID, r.Distro, r.Version, r.Arch, r.Date.Format("2006-01-02"), r.State, len(r.Packages), bytesText(r.DiskSize), r.Blocks, r.DiskSHA256)
 	for _, x := range r.AMIs {
 		fmt.Fprintf(a.out, "  %-16s %s  %s  %s\n", x.Region, x.ImageID, x.State, x.Name)
+	}
+	for _, c := range r.History {
+		fmt.Fprintf(a.out, "  %s since %s\n", c.State, c.At.Format("2006-01-02 15:04 UTC"))
+	}
+	for _, d := range r.Documents {
+		fmt.Fprintf(a.out, "  %s, %s\n", d.Name, bytesText(d.Size))
+	}
+	if r.Check != nil {
+		fmt.Fprintf(a.out, "  %s newer in the repositories on %s\n", count(len(r.Check.Updates), "package"), r.Check.At.Format("2006-01-02"))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	sqlite "modernc.org/sqlite"
 
@@ -121,4 +122,70 @@ func Explain(err error) error {
 		return fault.New(fault.Input, err, "restore the file from a backup, or choose another folder with --state-dir")
 	}
 	return err
+}
+
+// Backup writes a copy of the database into a file that must not exist yet, while others go on reading and writing.
+func (d *DB) Backup(ctx context.Context, path string) error {
+	_, err := d.w.ExecContext(ctx, "VACUUM INTO ?", path)
+	return Explain(err)
+}
+
+// Verify looks whether the whole file is as SQLite wrote it.
+func (d *DB) Verify(ctx context.Context) error {
+	var found string
+	if err := d.Read.QueryRowContext(ctx, "PRAGMA integrity_check(1)").Scan(&found); err != nil {
+		return Explain(err)
+	}
+	if found != "ok" {
+		return fault.Newf(fault.Input, "it is damaged: %s", found)
+	}
+	return nil
+}
+
+// Replace makes the content of the database that of another one with the same schema, at once or not at all, while others
+// go on reading.
+func (d *DB) Replace(ctx context.Context, path string) (err error) {
+	c, err := d.w.Conn(ctx)
+	if err != nil {
+		return Explain(err)
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if _, err := c.ExecContext(ctx, "ATTACH ? AS other", path); err != nil {
+		return Explain(err)
+	}
+	defer func() { _, _ = c.ExecContext(context.WithoutCancel(ctx), "DETACH other") }() // a connection that kept it could not attach again
+	tx, err := c.BeginTx(ctx, nil)
+	if err != nil {
+		return Explain(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	var tables []string
+	rows, err := tx.QueryContext(ctx, "SELECT name FROM other.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+	if err != nil {
+		return Explain(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		tables = append(tables, `"`+strings.ReplaceAll(name, `"`, `""`)+`"`)
+	}
+	if err := rows.Err(); err != nil {
+		return Explain(err)
+	}
+	statements := []string{"PRAGMA defer_foreign_keys = 1"}
+	for _, t := range tables {
+		statements = append(statements, "DELETE FROM main."+t)
+	}
+	for _, t := range tables {
+		statements = append(statements, "INSERT INTO main."+t+" SELECT * FROM other."+t)
+	}
+	for _, s := range statements {
+		if _, err := tx.ExecContext(ctx, s); err != nil {
+			return Explain(err)
+		}
+	}
+	return Explain(tx.Commit())
 }

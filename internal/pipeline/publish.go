@@ -104,6 +104,9 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	if err := o.Catalog.Put(ctx, r); err != nil {
 		return nil, nil, err
 	}
+	if err := a.papers(ctx, o.Catalog, r.ID, verdicts); err != nil {
+		return nil, nil, err
+	}
 	task := f.Progress.Begin("publish "+name, 0, progress.Items)
 	defer func() { task.End(err) }()
 	results, err := publish.Publish(ctx, o.Clients, publish.Request{

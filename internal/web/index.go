@@ -82,7 +82,8 @@ func filterForm(all []catalog.Release, q url.Values) g.Node {
 
 // card shows a release on the list.
 func card(r catalog.Release) g.Node {
-	return h.Article(h.Class("card"), h.Aria("labelledby", "r-"+r.ID),
+	return h.Article(h.Class("card"), h.Data("distro", r.Distro), h.Data("version", r.Version), h.Data("name", r.Name), h.Data("arch", r.Arch), h.Data("kind", r.Kind),
+		h.Aria("labelledby", "r-"+r.ID),
 		h.Header(
 			h.H2(h.ID("r-"+r.ID), h.A(h.Href("/releases/"+r.ID), g.Text(r.Name)), h.Span(h.Class("arch"), g.Text(r.Arch)), badge(r.State)),
 			g.If(r.Description != "", h.P(g.Text(r.Description))),

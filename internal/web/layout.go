@@ -16,7 +16,7 @@ import (
 // page makes a page around its content.
 func (s *server) page(status int, title string, content ...g.Node) (*answer, error) {
 	var b bytes.Buffer
-	err := h.Doctype(h.HTML(h.Lang("en"),
+	err := h.Doctype(h.HTML(h.Lang("en"), g.If(s.o.static, g.Attr("data-static")),
 		h.Head(
 			h.Meta(h.Charset("utf-8")),
 			h.Meta(h.Name("viewport"), h.Content("width=device-width, initial-scale=1")),
@@ -106,7 +106,7 @@ func amiList(r catalog.Release) g.Node {
 	return h.Ul(h.Class("amis"), g.Map(r.AMIs, func(a catalog.AMI) g.Node {
 		id := "i-" + r.ID + "-" + a.Region
 		usable := a.State != catalog.Retired && a.State != catalog.Candidate
-		return h.Li(
+		return h.Li(h.Data("region", a.Region),
 			h.Span(h.Class("region"), g.Text(a.Region)),
 			h.Code(h.Class("id"), h.ID(id), g.Text(a.ImageID)),
 			g.If(a.State != r.State, badge(a.State)),

@@ -24,6 +24,8 @@ type Options struct {
 	Title   string                     // of the site; default "ingot"
 	Version string                     // of this program, for the metrics
 	Failed  func(*http.Request, error) // told of each request that failed for a reason of ours
+
+	static bool // the pages stand on a server that knows nothing of queries
 }
 
 type server struct {

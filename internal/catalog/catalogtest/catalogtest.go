@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"ingot/internal/catalog"
 	"ingot/internal/fault"
 )
@@ -93,13 +91,6 @@ func get(t *testing.T, s catalog.Store, id string) catalog.Release {
 	return r
 }
 
-func same(t *testing.T, want, got any) {
-	t.Helper()
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("want -, got +:\n%s", d)
-	}
-}
-
 func kind(t *testing.T, err error, want fault.Kind) {
 	t.Helper()
 	if err == nil || fault.KindOf(err) != want {
@@ -111,9 +102,9 @@ func putAndGet(t *testing.T, s catalog.Store) {
 	full := Image("debian-12", "x86_64", 1, "eu-west-1", "us-east-1")
 	bare := catalog.Release{ID: "x", Name: "x", Distro: "x", Arch: "arm64", Kind: "ebs", Date: Day(2), State: catalog.Candidate}
 	put(t, s, full, bare)
-	same(t, full, get(t, s, full.ID))
+	Same(t, full, get(t, s, full.ID))
 	bare.AMIs = []catalog.AMI{}
-	same(t, bare, get(t, s, "x"))
+	Same(t, bare, get(t, s, "x"))
 
 	shuffled := Image("debian-12", "arm64", 3, "us-east-1", "eu-west-1")
 	want := shuffled
@@ -123,7 +114,7 @@ func putAndGet(t *testing.T, s catalog.Store) {
 	want.AMIs = slices.Clone(want.AMIs)
 	slices.Reverse(want.AMIs)
 	put(t, s, shuffled)
-	same(t, want, get(t, s, shuffled.ID))
+	Same(t, want, get(t, s, shuffled.ID))
 	if shuffled.Packages[0].Name != "libc6" {
 		t.Error("Put changed the caller's release")
 	}
@@ -138,7 +129,7 @@ func putAgain(t *testing.T, s catalog.Store) {
 	put(t, s, again)
 	want := again
 	want.State, want.AMIs = catalog.Public, []catalog.AMI{first.AMIs[0], again.AMIs[0]}
-	same(t, want, get(t, s, first.ID))
+	Same(t, want, get(t, s, first.ID))
 }
 
 func amis(t *testing.T, s catalog.Store) {
@@ -149,7 +140,7 @@ func amis(t *testing.T, s catalog.Store) {
 			t.Fatal(err)
 		}
 	}
-	same(t, []catalog.AMI{AMI("ap-south-1", 5), AMI("eu-west-1", 6)}, get(t, s, r.ID).AMIs)
+	Same(t, []catalog.AMI{AMI("ap-south-1", 5), AMI("eu-west-1", 6)}, get(t, s, r.ID).AMIs)
 	kind(t, s.PutAMI(t.Context(), "none", AMI("eu-west-1", 1)), fault.Missing)
 	kind(t, s.PutAMI(t.Context(), r.ID, catalog.AMI{}), fault.Input)
 }
@@ -229,7 +220,7 @@ func list(t *testing.T, s catalog.Store) {
 		if err != nil || next != "" {
 			t.Fatal(next, err)
 		}
-		same(t, test.want, got)
+		Same(t, test.want, got)
 	}
 }
 
@@ -256,7 +247,7 @@ func pages(t *testing.T, s catalog.Store) {
 				break
 			}
 		}
-		same(t, want, got)
+		Same(t, want, got)
 	}
 }
 
@@ -290,7 +281,7 @@ func latest(t *testing.T, s catalog.Store) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		same(t, test.want, got)
+		Same(t, test.want, got)
 	}
 }
 
@@ -341,7 +332,7 @@ func history(t *testing.T, s catalog.Store) {
 			t.Errorf("%s at %v", c.State, c.At)
 		}
 	}
-	same(t, []string{"candidate", "verified", "public", "deprecated", "public"}, states)
+	Same(t, []string{"candidate", "verified", "public", "deprecated", "public"}, states)
 
 	// A history comes along where there is none, as when a catalogue is copied.
 	old := Image("debian-12", "x86_64", 2)
@@ -353,7 +344,7 @@ func history(t *testing.T, s catalog.Store) {
 	if got, err = s.Get(t.Context(), old.ID); err != nil {
 		t.Fatal(err)
 	}
-	same(t, old, got)
+	Same(t, old, got)
 }
 
 func documents(t *testing.T, s catalog.Store) {
@@ -372,7 +363,7 @@ func documents(t *testing.T, s catalog.Store) {
 				t.Fatalf("%d bytes came back as %d, %v", len(body), len(got), err)
 			}
 			want := catalog.Document{Name: name, Type: "text/plain; charset=utf-8", Size: int64(len(body)), SHA256: fmt.Sprintf("%x", sha256.Sum256(body))}
-			same(t, want, d)
+			Same(t, want, d)
 		}
 	}
 	if all := get(t, s, r.ID).Documents; len(all) != 2 || all[0].Name != catalog.Console || all[1].Size != 0 {
@@ -401,14 +392,14 @@ func checks(t *testing.T, s catalog.Store) {
 		t.Fatal(err)
 	}
 	slices.Reverse(c.Updates)
-	same(t, &c, get(t, s, r.ID).Check)
+	Same(t, &c, get(t, s, r.ID).Check)
 	put(t, s, r) // leaves it alone
-	same(t, &c, get(t, s, r.ID).Check)
+	Same(t, &c, get(t, s, r.ID).Check)
 	c = catalog.Check{At: Day(10), Updates: []catalog.Update{}}
 	if err := s.PutCheck(t.Context(), r.ID, c); err != nil {
 		t.Fatal(err)
 	}
-	same(t, &c, get(t, s, r.ID).Check)
+	Same(t, &c, get(t, s, r.ID).Check)
 	kind(t, s.PutCheck(t.Context(), "none", c), fault.Missing)
 	kind(t, s.PutCheck(t.Context(), r.ID, catalog.Check{}), fault.Input)
 }
@@ -446,7 +437,7 @@ func packages(t *testing.T, s catalog.Store) {
 				break
 			}
 		}
-		same(t, test.want, got)
+		Same(t, test.want, got)
 	}
 	if all, err := s.Latest(t.Context(), catalog.Filter{Package: "libc6"}); err != nil || len(all) != 2 || all[0].Packages != nil {
 		t.Errorf("%+v, %v", all, err) // it is List's alone

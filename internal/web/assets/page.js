@@ -28,7 +28,33 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   button.addEventListener("click", () => copy(button));
 }
 
-for (const form of document.querySelectorAll("form[data-auto]")) {
+// On a server that only has files, the list is filtered here.
+const filterHere = (form) => {
+  let amis = 0, images = 0;
+  for (const card of document.querySelectorAll(".card")) {
+    const wanted = (name, has) => !form.elements[name].value || form.elements[name].value === has;
+    const fits = ["distro", "version", "name", "arch", "kind"].every((name) => wanted(name, card.dataset[name]));
+    let shown = 0;
+    for (const row of card.querySelectorAll("[data-region]")) {
+      row.hidden = !wanted("region", row.dataset.region);
+      shown += !row.hidden;
+    }
+    card.hidden = !fits || (form.elements.region.value !== "" && shown === 0);
+    if (!card.hidden) amis += shown, images++;
+  }
+  const counted = (n, what) => n + " " + what + (n === 1 ? "" : "s");
+  document.querySelector(".count").textContent = counted(amis, "AMI") + " of " + counted(images, "image");
+};
+
+const isStatic = document.documentElement.hasAttribute("data-static");
+const list = document.querySelector("form.filters");
+if (isStatic && list) {
+  list.querySelector("button").hidden = true;
+  list.addEventListener("change", () => filterHere(list));
+  addEventListener("pageshow", () => filterHere(list));
+}
+
+for (const form of isStatic ? [] : document.querySelectorAll("form[data-auto]")) {
   for (const button of form.querySelectorAll("button[type=submit]")) button.hidden = true; // a choice is enough
   form.addEventListener("change", () => form.requestSubmit());
   form.addEventListener("submit", () => {
@@ -38,6 +64,8 @@ for (const form of document.querySelectorAll("form[data-auto]")) {
     for (const field of form.elements) field.disabled = false;
   });
 }
+
+if (isStatic) document.querySelectorAll("section form button").forEach((button) => (button.hidden = true));
 
 for (const input of document.querySelectorAll("input[data-filter]")) {
   const rows = [...document.getElementById(input.dataset.filter).rows].map((row) => [row, row.textContent.toLowerCase()]);
