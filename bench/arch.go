@@ -49,36 +49,50 @@ func (b *bench) arch(ctx context.Context) ([]contest, error) {
 		return nil, fmt.Errorf("%w\n%s", err, out)
 	}
 	ours := []string{b.ingot, "tree", "--quiet", "--offline", "--cache-dir", cache, recipe}
-	if _, _, err := measure(ctx, ours...); err != nil { // fills the cache of expanded packages
+	c := contest{what: "lock → tree, pacman's packages", peer: "pacman --root, from its cache", ratio: 1. / 4}
+	theirs := func(root string) ([]string, error) {
+		return peer.Command(root, append([]string{"-Sy"}, names...)...), os.Mkdir(root, 0o755)
+	}
+	complete := func(root string) error { return completeArch(root, len(names)) }
+	if err := b.trees(ctx, &c, cache, ours, theirs, complete); err != nil {
 		return nil, err
 	}
-	c := contest{what: "lock → tree, pacman's packages", peer: "pacman --root, from its cache", ratio: 1. / 4}
+	return []contest{c}, nil
+}
+
+// trees has us and a peer make a tree, several times in turn. ours prints the path of what it made; its caches are below cache.
+// theirs returns what makes a tree of a path. complete says whether a tree has what it should.
+func (b *bench) trees(ctx context.Context, c *contest, cache string, ours []string, theirs func(root string) ([]string, error), complete func(root string) error) error {
+	if _, _, err := measure(ctx, ours...); err != nil { // fills the cache of expanded packages
+		return err
+	}
 	for range b.runs {
 		if err := os.Rename(filepath.Join(cache, "trees"), b.fresh("trees")); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, err
+			return err
 		}
 		s, out, err := measure(ctx, ours...)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if err := completeArch(strings.TrimSpace(out), len(names)); err != nil {
-			return nil, err
+		if err := complete(strings.TrimSpace(out)); err != nil {
+			return err
 		}
 		c.ours = append(c.ours, s)
-		root := b.fresh("pacman")
-		if err := os.Mkdir(root, 0o755); err != nil {
-			return nil, err
+		root := b.fresh("peer")
+		args, err := theirs(root)
+		if err != nil {
+			return err
 		}
-		if s, _, err = measure(ctx, peer.Command(root, append([]string{"-Sy"}, names...)...)...); err != nil {
-			return nil, err
+		if s, _, err = measure(ctx, args...); err != nil {
+			return err
 		}
-		if err := completeArch(root, len(names)); err != nil {
-			return nil, err
+		if err := complete(root); err != nil {
+			return err
 		}
 		c.theirs = append(c.theirs, s)
-		b.say("pacman's packages: %v, pacman %v", last(c.ours), last(c.theirs))
+		b.say("%s: %v, %s %v", c.what, last(c.ours), c.peer, last(c.theirs))
 	}
-	return []contest{c}, nil
+	return nil
 }
 
 func archRecipe(a *transmutetest.Arch) string {

@@ -33,6 +33,7 @@ modules:
 disk:
   volume-size: 8
 test:
+  metadata-failures: 3
   run:
     - '[ "$(id -un)" = ec2-user ]'
     - 'sudo rpm -Va --nomtime > verify; ! grep -v " c /" verify'
@@ -43,8 +44,8 @@ test:
     - '! sudo grep -q . /home/ec2-user/.ssh/authorized_keys.new'
 `
 
-// newCentOS makes the transmuted mirror.
-func newCentOS(t *testing.T) *transmutetest.CentOS {
+// newCentOS makes the transmuted mirror, of 6.5 where no release is named.
+func newCentOS(t *testing.T, releases ...string) *transmutetest.CentOS {
 	t.Helper()
 	for _, program := range []string{"rpmbuild", "rpmsign", "createrepo_c", "gpg"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -52,17 +53,18 @@ func newCentOS(t *testing.T) *transmutetest.CentOS {
 		}
 	}
 	return transmuted(t, func(dir string, p *progress.Reporter) (*transmutetest.CentOS, error) {
-		return transmutetest.NewCentOS(t.Context(), dir, transmutetest.CentOSOptions{Cache: userCache(t), Progress: p})
+		return transmutetest.NewCentOS(t.Context(), dir, transmutetest.CentOSOptions{Cache: userCache(t), Releases: releases, Progress: p})
 	})
 }
 
 // TestCentOS builds an image of the transmuted CentOS 6.5 twice, and boots it from a virtio disk, or with INGOT_E2E from an IDE
-// disk, too.
+// and from a SCSI disk, too. The first answers of the metadata service fail.
 func TestCentOS(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and boots a whole image")
 	}
 	c := newCentOS(t)
+	t.Run("refused", func(t *testing.T) { refuses(t, c) })
 	module := newModule(t)
 	recipe := filepath.Join(module.dir, "centos.yaml")
 	if err := os.WriteFile(recipe, fmt.Appendf(nil, centosRecipe, c.Mirror(), c.Fingerprint, c.KeyFile, module.sum), 0o644); err != nil {
@@ -89,7 +91,7 @@ func TestCentOS(t *testing.T) {
 	t.Run("boot", func(t *testing.T) {
 		bus := "virtio"
 		if os.Getenv("INGOT_E2E") != "" {
-			bus = "virtio,ide"
+			bus = "virtio,ide,scsi"
 		}
 		w.must(t, 55*time.Minute, "boot", w.recipe, "--bus", bus)
 	})

@@ -68,6 +68,7 @@ func (w world) out() string { return filepath.Join(w.dir, "out", w.name) }
 func (w world) manifest(t *testing.T) (m struct {
 	Disk, Lock, Builder string
 	ENA                 bool
+	Blocks              int
 	PublicOK            bool `json:"public_ok"`
 }) {
 	t.Helper()

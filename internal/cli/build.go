@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -137,12 +140,14 @@ func (a *app) sayBuilt(art *pipeline.Artifact, fresh bool) error {
 
 func (a *app) installVerb() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "install RECIPE DEVICE",
-		Short: "Write the image of a recipe to an attached device",
+		Use:   "install RECIPE DEVICE...",
+		Short: "Write the images of a recipe to attached devices",
 		Long: `Build the recipe's image unless it is up to date, and write it to a block device, only the blocks that mean
 something, so that a snapshot of the device is as small as can be. A device that is mounted, in use, or holds
-partitions or a filesystem is refused; --force overrides the last two.`,
-		Args: args(2, 2, "a recipe and a device"),
+partitions or a filesystem is refused; --force overrides the last two.
+
+Of a recipe with a matrix, the images go to as many devices, in the order of the matrix.`,
+		Args: args(2, 1000, "a recipe and a device for each of its images"),
 	}
 	set := recipeFlags(cmd)
 	out := outputFlag(cmd)
@@ -150,9 +155,9 @@ partitions or a filesystem is refused; --force overrides the last two.`,
 	check := cmd.Flags().Bool("verify", false, "read everything back from the device and compare")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if os.Geteuid() != 0 {
-			return fault.New(fault.Host, fmt.Errorf("writing to %s needs root", args[1]), "run it with sudo")
+			return fault.New(fault.Host, fmt.Errorf("writing to %s needs root", strings.Join(args[1:], ", ")), "run it with sudo")
 		}
-		r, err := one(args[0], set)
+		devices, err := assign(args[0], set, args[1:])
 		if err != nil {
 			return err
 		}
@@ -160,26 +165,53 @@ partitions or a filesystem is refused; --force overrides the last two.`,
 		if err != nil {
 			return err
 		}
-		art, _, err := a.build(cmd, f, r, filepath.Join(*out, r.Name), pipeline.LockOptions{})
-		if err != nil {
-			return err
-		}
-		m, err := art.Map()
-		if err != nil {
-			return err
-		}
-		img, err := os.Open(art.Disk())
-		if err != nil {
-			return err
-		}
-		defer img.Close()
-		task := a.reporter.Begin("install on "+args[1], m.Bytes(), progress.Bytes)
-		err = disk.Install(cmd.Context(), args[1], img, m, disk.InstallOptions{Force: *force, Verify: *check, Task: task})
-		task.End(err)
-		if err != nil {
-			return err
-		}
-		return a.say(art.Manifest, "Installed %s on %s: %s written", r.Name, args[1], bytesText(m.Bytes()))
+		return each(args[0], set, func(r *recipe.Recipe) error {
+			art, _, err := a.build(cmd, f, r, filepath.Join(*out, r.Name), pipeline.LockOptions{})
+			if err != nil {
+				return err
+			}
+			return a.install(cmd.Context(), art, devices[r.Name], disk.InstallOptions{Force: *force, Verify: *check})
+		})
 	}
 	return cmd
+}
+
+// assign gives each image of a recipe a device, by the image's name.
+func assign(path string, set settings, devices []string) (map[string]string, error) {
+	all, err := recipe.Load(path, set)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) != len(devices) {
+		return nil, fault.New(fault.Usage, fmt.Errorf("%s makes %d images, and there are %d devices", path, len(all), len(devices)),
+			"choose from the matrix with --set, or name a device for each image")
+	}
+	of := map[string]string{}
+	for i, d := range devices {
+		if j := slices.Index(devices[:i], d); j >= 0 {
+			return nil, fault.Newf(fault.Usage, "the device %s is for both %s and %s", d, all[j].Name, all[i].Name)
+		}
+		of[all[i].Name] = d
+	}
+	return of, nil
+}
+
+// install writes an artifact to a device.
+func (a *app) install(ctx context.Context, art *pipeline.Artifact, device string, o disk.InstallOptions) error {
+	m, err := art.Map()
+	if err != nil {
+		return err
+	}
+	img, err := os.Open(art.Disk())
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	o.Task = a.reporter.Begin("install on "+device, m.Bytes(), progress.Bytes)
+	err = disk.Install(ctx, device, img, m, o)
+	o.Task.End(err)
+	if err != nil {
+		return err
+	}
+	return a.say(art.Manifest, "Installed %s on %s: %s written", art.Manifest.Name, device, bytesText(m.Bytes()))
 }

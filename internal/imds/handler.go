@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,6 +15,8 @@ import (
 type Options struct {
 	// TokensRequired refuses version 1 of the protocol (HttpTokens=required).
 	TokensRequired bool
+	// Failures is how many requests are answered by 503 before the service is up, as happens on an instance that has just started.
+	Failures int
 	// Now replaces the clock in tests.
 	Now func() time.Time
 }
@@ -35,6 +38,7 @@ func Handler(i Instance, o Options) http.Handler {
 	}
 	i = i.complete()
 	h := &handler{tokens: newTokens(o.Now), required: o.TokensRequired, userData: i.UserData, started: o.Now(), trees: map[string]tree{}}
+	h.failures.Store(int64(o.Failures))
 	meta, dynamic := i.entries(), i.dynamic()
 	for _, v := range versions {
 		h.trees[v] = i.version(v, meta, dynamic)
@@ -71,6 +75,7 @@ func (i Instance) version(v string, meta, dynamic map[string]entry) tree {
 }
 
 type handler struct {
+	failures atomic.Int64 // still to come
 	tokens   *tokens
 	required bool
 	trees    map[string]tree // by version
@@ -80,6 +85,10 @@ type handler struct {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "EC2ws")
+	if h.failures.Add(-1) >= 0 {
+		fail(w, http.StatusServiceUnavailable)
+		return
+	}
 	if len(r.URL.Path) > maxPath {
 		fail(w, http.StatusNotFound)
 		return

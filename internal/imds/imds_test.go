@@ -150,6 +150,16 @@ func TestTokens(t *testing.T) {
 	status(401, ask(h, "GET", id, headerToken, token))
 }
 
+// TestFailures has a service that is not up for the first requests, whatever they ask.
+func TestFailures(t *testing.T) {
+	h := Handler(example, Options{Failures: 2})
+	for i, want := range []int{http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusOK, http.StatusOK} {
+		if a := ask(h, "GET", "/latest/meta-data/instance-id"); a.status != want {
+			t.Errorf("request %d: %d", i, a.status)
+		}
+	}
+}
+
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	h := Handler(example, Options{})

@@ -69,7 +69,7 @@ func (f *Foundry) bootOne(ctx context.Context, a *Artifact, fw recipe.Firmware, 
 	v, err = verify.Boot(ctx, verify.Options{
 		Image: a.Disk(), SHA256: a.Manifest.Disk, Name: a.Manifest.Name, Arch: a.Manifest.Arch,
 		Firmware: fw, Bus: bus, Memory: memory, User: a.Manifest.User, Timeout: o.Test.Limit(),
-		Run: o.Test.Run, Allow: o.Test.Allow, Dir: dir, Keep: o.Keep, SSH: verify.SSHOptions{Legacy: a.Manifest.OldSSH}, Task: task,
+		Run: o.Test.Run, Allow: o.Test.Allow, Dir: dir, Keep: o.Keep, MetadataFailures: o.Test.MetadataFailures, SSH: verify.SSHOptions{Legacy: a.Manifest.OldSSH}, Task: task,
 	})
 	if err != nil {
 		return nil, err

@@ -159,8 +159,11 @@ type Test struct {
 	Bus      []string   `yaml:"bus,omitempty" json:"bus,omitempty" jsonschema:"description=nvme\\, virtio\\, scsi or ide; default nvme"`
 	Timeout  string     `yaml:"timeout,omitempty" json:"timeout,omitempty" jsonschema:"description=Go duration for one boot; default 10m"`
 	Memory   string     `yaml:"memory,omitempty" json:"memory,omitempty" jsonschema:"description=Default 1GiB"`
-	Run      []string   `yaml:"run,omitempty" json:"run,omitempty" jsonschema:"description=Commands run in the guest over SSH; each must succeed"`
-	Allow    []string   `yaml:"allow,omitempty" json:"allow,omitempty" jsonschema:"description=Names of console rules and checks that this image may fail"`
+	// MetadataFailures makes the guest ask again, as it may have to on EC2.
+	MetadataFailures int `yaml:"metadata-failures,omitempty" json:"metadata-failures,omitempty" jsonschema:"minimum=0,maximum=100,description=How many requests to the metadata service fail at first"`
+
+	Run   []string `yaml:"run,omitempty" json:"run,omitempty" jsonschema:"description=Commands run in the guest over SSH; each must succeed"`
+	Allow []string `yaml:"allow,omitempty" json:"allow,omitempty" jsonschema:"description=Names of console rules and checks that this image may fail"`
 }
 
 // Publish says where the image goes.

@@ -36,6 +36,8 @@ type table struct {
 	// Renames are prefixes of Debian packages that stand for themselves, and what they become.
 	Renames map[string]string `yaml:"renames"`
 	Core    []string          `yaml:"core"` // what these need is in the first repository, all else in the second
+	// Releases are versions that packages have in a release of the distribution.
+	Releases map[string]map[string]string `yaml:"releases"`
 
 	owner map[string]*spec // by SET/DEB
 

@@ -32,14 +32,16 @@ type Options struct {
 	DiskSize int64           // bytes that the guest sees; default half as much again as the image, so that it has to grow
 	User     string          // default login
 	UserData []byte
-	Timeout  time.Duration // for the whole boot; default recipe.DefaultBootTimeout
-	Run      []string      // commands that must succeed over SSH
-	Allow    []string      // console rules that the image may break, and checks that it may fail
-	Dir      string        // where the verdict's files go; made if absent
-	Keep     bool          // leave the machine running afterwards; the caller must call Verdict.Wait
-	SSH      SSHOptions
-	Accel    machine.Accel  // zero value: the best that works
-	Task     *progress.Task // may be nil
+	// MetadataFailures is how many requests for metadata fail at first.
+	MetadataFailures int
+	Timeout          time.Duration // for the whole boot; default recipe.DefaultBootTimeout
+	Run              []string      // commands that must succeed over SSH
+	Allow            []string      // console rules that the image may break, and checks that it may fail
+	Dir              string        // where the verdict's files go; made if absent
+	Keep             bool          // leave the machine running afterwards; the caller must call Verdict.Wait
+	SSH              SSHOptions
+	Accel            machine.Accel  // zero value: the best that works
+	Task             *progress.Task // may be nil
 }
 
 // SSHOptions fit the client to the guest's server.

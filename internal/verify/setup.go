@@ -103,7 +103,7 @@ func (t *test) metadata() http.Handler {
 	return imds.Handler(imds.Instance{
 		ID: instanceID, Arch: t.Arch, LocalIPv4: machine.GuestAddress, MAC: machine.GuestMAC, KeyName: "ingot-boot-test",
 		PublicKey: t.key.authorized, UserData: t.UserData,
-	}, imds.Options{TokensRequired: true})
+	}, imds.Options{TokensRequired: true, Failures: t.MetadataFailures})
 }
 
 func (t *test) undo(f func()) { t.release = append(t.release, f) }

@@ -22,6 +22,9 @@ import (
 
 // Install implements distro.Distribution.
 func (c *CentOS) Install(ctx context.Context, b distro.Build) error {
+	if err := checkVsyscall(b.Lock, "/proc/self/maps"); err != nil {
+		return err
+	}
 	var built []kmod.Module
 	err := install.Install(ctx, install.Options{
 		Root:     b.Root,
