@@ -44,6 +44,10 @@ func Pack(releaseID string, d *Document, body []byte) ([]byte, error) {
 	}
 	sum := sha256.Sum256(body)
 	d.Size, d.SHA256 = int64(len(body)), hex.EncodeToString(sum[:])
+	return compress(body)
+}
+
+func compress(body []byte) ([]byte, error) {
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, err
@@ -51,14 +55,18 @@ func Pack(releaseID string, d *Document, body []byte) ([]byte, error) {
 	return z.EncodeAll(body, nil), z.Close()
 }
 
-// Unpack returns the body of a document that Pack packed.
-func Unpack(d Document, packed []byte) ([]byte, error) {
-	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxDocument))
+func decompress(packed []byte, limit uint64) ([]byte, error) {
+	z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(limit))
 	if err != nil {
 		return nil, err
 	}
 	defer z.Close()
-	body, err := z.DecodeAll(packed, nil)
+	return z.DecodeAll(packed, nil)
+}
+
+// Unpack returns the body of a document that Pack packed.
+func Unpack(d Document, packed []byte) ([]byte, error) {
+	body, err := decompress(packed, MaxDocument)
 	if err == nil {
 		if sum := sha256.Sum256(body); hex.EncodeToString(sum[:]) != d.SHA256 {
 			err = fmt.Errorf("its SHA-256 is another than the recorded one")

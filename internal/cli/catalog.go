@@ -20,7 +20,7 @@ func (a *app) catalogVerb() *cobra.Command {
 	cmd.Flags().StringVar(&f.Arch, "arch", "", "only this architecture: x86_64 or arm64")
 	cmd.Flags().StringVar(&f.Region, "region", "", "only what is in this `REGION`")
 	cmd.Flags().StringVar(&f.State, "state", "", "only this `STATE`: candidate, verified, public, deprecated, retired")
-	cmd.AddCommand(a.catalogBackupVerb(), a.catalogRestoreVerb(), a.catalogExportVerb(), a.catalogOutdatedVerb())
+	cmd.AddCommand(a.catalogBackupVerb(), a.catalogRestoreVerb(), a.catalogExportVerb(), a.catalogCopyVerb(), a.catalogOutdatedVerb())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		store, err := a.catalog(cmd.Context())
 		if err != nil {
