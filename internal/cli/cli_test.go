@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -22,8 +23,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"ingot/internal/deb/debtest"
+	"ingot/internal/factory"
+	"ingot/internal/factory/flow"
+	"ingot/internal/fault"
 	"ingot/internal/machine"
+	"ingot/internal/pipeline"
 	"ingot/internal/sandbox"
+	"ingot/internal/verify"
 )
 
 func TestMain(m *testing.M) {
@@ -31,6 +37,7 @@ func TestMain(m *testing.M) {
 	machine.Main()
 	debtest.Main()
 	program := func() {
+		Tasks = recordedBoots
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		os.Exit(Called(ctx, os.Args, os.Stdout, os.Stderr))
@@ -177,16 +184,54 @@ func killed(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// recordedBoots takes verdicts from the environment ($BOOT: passed or failed) instead of booting: images of these tests hold
+// nothing that could be booted.
+func recordedBoots(f *factory.Factory) map[string]flow.Func {
+	all := f.Tasks()
+	boot := all["boot"]
+	all["boot"] = func(ctx context.Context, c flow.Call, doc json.RawMessage) (json.RawMessage, error) {
+		var in struct{ Build factory.Built }
+		if err := json.Unmarshal(doc, &in); err != nil {
+			return nil, err
+		}
+		a, err := pipeline.OpenArtifact(in.Build.Dir)
+		if err != nil {
+			return nil, err
+		}
+		dir := a.BootDir("uefi", "nvme")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, err
+		}
+		v := verify.Verdict{Name: a.Manifest.Name, SHA256: a.Manifest.Disk, Firmware: "uefi", Bus: "nvme", Passed: os.Getenv("BOOT") == "passed", Reason: "no kernel"}
+		text, err := json.Marshal(v)
+		if err != nil {
+			return nil, err
+		}
+		err = errors.Join(os.WriteFile(filepath.Join(dir, verify.VerdictFile), text, 0o644), os.WriteFile(filepath.Join(dir, verify.ConsoleFile), []byte("loading\r\ngrub rescue>"), 0o644))
+		if err != nil || v.Passed {
+			return boot(ctx, c, doc)
+		}
+		c.Progress.Logf("console: grub rescue>")
+		return nil, fault.Newf(fault.Verdict, "%s did not pass its boot test under uefi from nvme: %s", v.Name, v.Reason)
+	}
+	return all
+}
+
 // archive writes a Debian archive into the folder mirror: what the image's own set asks for, as empty
 // packages, and those in the folder debs, where debs/NAME has the files control (further fields), preinst,
 // postinst and so on. The key that vouches for it is key.asc, its fingerprint $KEY.
 //
-//	archive [expired | forged]
+//	archive [expired | forged | same]
 //
+// The same archive is signed by the key of the one before.
 // An expired archive was valid until a minute ago; a forged one is signed by a key that nobody knows.
 func archive(ts *testscript.TestScript, _ bool, args []string) {
 	t := fataler{ts: ts}
 	key := debtest.NewKey(t)
+	if old, ok := archiveKeys.Swap(ts.Getenv("WORK"), key); ok && strings.Join(args, " ") == "same" {
+		key = old.(debtest.Key)
+		archiveKeys.Store(ts.Getenv("WORK"), key)
+	}
 	ts.Check(os.WriteFile(ts.MkAbs("key.asc"), key.Public(t), 0o644))
 	ts.Setenv("KEY", key.Fingerprint())
 	packages := ownSet(t)
@@ -211,6 +256,9 @@ func archive(ts *testscript.TestScript, _ bool, args []string) {
 		s.Write(t, ts.MkAbs("mirror"), key)
 	}
 }
+
+// archiveKeys are the keys of the scripts' archives, by their folders.
+var archiveKeys sync.Map
 
 // readPackage makes a package of a folder.
 func readPackage(ts *testscript.TestScript, dir string) debtest.Package {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"ingot/internal/fault"
 	"ingot/internal/httpserve"
@@ -18,35 +19,94 @@ import (
 
 func (a *app) serveVerb() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Serve the catalogue: page and API",
+		Use:   "serve [RECIPE...]",
+		Short: "Serve the catalogue: page and API; run pipelines when they are due",
 		Long: `Serve the catalogue until Ctrl-C: a page for people at /, and for programs what docs/api.md describes: the paths of
 the community's Arch Linux AMIs (/latest, /REGION/ARCH/TYPE/latest …), /v1 for all distributions with /v1/openapi.json, a feed,
-/healthz, /readyz and /metrics. All of it is read-only. When the address serves a catalogue already, serve says so and is done.`,
-		Args: args(0, 0, "no arguments"),
+/healthz, /readyz and /metrics. All of it is read-only. When the address serves a catalogue already, serve says so and is done.
+
+With recipes, it also runs their pipelines (see ingot run) whenever their schedule: says so, and those that ingot run
+orders. What was missed while it did not run is made up for once. Stopped in the middle of a run, it goes on with
+that when it is started again. One process at a time does this for a state folder.`,
+		Args: args(0, -1, "recipes"),
 	}
 	listen := cmd.Flags().String("listen", "127.0.0.1:8080", "`ADDRESS` to listen on")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		l, err := (&net.ListenConfig{}).Listen(cmd.Context(), "tcp", *listen)
-		if err != nil {
-			if servesAlready(cmd.Context(), *listen) {
-				return a.say(map[string]string{"url": "http://" + *listen}, "The catalogue is being served already: http://%s", *listen)
-			}
-			return fault.New(fault.Exists, fmt.Errorf("listening on %s: %w", *listen, err), "stop what listens there, or choose another address with --listen")
+	f := addLineFlags(cmd)
+	cmd.Flags().IntVar(&f.disableAfter, "disable-after", 3, "start an image no more after so `MANY` failures in a row (0: never give up)")
+	work := asRoot(func(cmd *cobra.Command, args []string) error { return a.serveLines(cmd.Context(), f, *listen, args) })
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return work(cmd, args)
 		}
-		store, err := a.catalog(cmd.Context())
-		if err != nil {
-			return errors.Join(err, l.Close())
-		}
-		fmt.Fprintf(a.out, "Serving the catalogue: http://%s (Ctrl-C stops it)\n", l.Addr())
-		handler := web.Handler(store, web.Options{Version: Version, Failed: func(r *http.Request, err error) {
-			a.reporter.Logf("%s %s: %v", r.Method, r.URL.Path, err)
-		}})
-		srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
-			IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
-		return httpserve.Serve(cmd.Context(), l, srv, 5*time.Second)
+		return a.serveCatalog(cmd.Context(), *listen)
 	}
 	return cmd
+}
+
+// serveCatalog serves the catalogue alone.
+func (a *app) serveCatalog(ctx context.Context, address string) error {
+	l, err := listen(ctx, address)
+	if err != nil {
+		if servesAlready(ctx, address) {
+			return a.say(map[string]string{"url": "http://" + address}, "The catalogue is being served already: http://%s", address)
+		}
+		return err
+	}
+	return a.serveOn(ctx, l, "")
+}
+
+// serveLines serves the catalogue, and drives the pipelines of recipes beside that.
+func (a *app) serveLines(ctx context.Context, f *lineFlags, address string, paths []string) error {
+	lines, err := f.lines(paths)
+	if err != nil {
+		return err
+	}
+	j, err := a.journal(ctx)
+	if err != nil {
+		return err
+	}
+	release, err := j.Hold("ingot serve")
+	if err != nil {
+		return err
+	}
+	defer release()
+	p, err := a.plant(ctx, f, lines, j)
+	if err != nil {
+		return err
+	}
+	l, err := listen(ctx, address)
+	if err != nil {
+		return err
+	}
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		return a.serveOn(ctx, l, fmt.Sprintf(", with the pipelines of %s", count(len(lines), "image")))
+	})
+	both.Go(func() error { return p.Run(ctx) })
+	return both.Wait()
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fault.New(fault.Exists, fmt.Errorf("listening on %s: %w", address, err), "stop what listens there, or choose another address with --listen")
+	}
+	return l, nil
+}
+
+// serveOn serves the catalogue until ctx ends.
+func (a *app) serveOn(ctx context.Context, l net.Listener, with string) error {
+	store, err := a.catalog(ctx)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	fmt.Fprintf(a.out, "Serving the catalogue%s: http://%s (Ctrl-C stops it)\n", with, l.Addr())
+	handler := web.Handler(store, web.Options{Version: Version, Failed: func(r *http.Request, err error) {
+		a.reporter.Logf("%s %s: %v", r.Method, r.URL.Path, err)
+	}})
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10}
+	return httpserve.Serve(ctx, l, srv, 5*time.Second)
 }
 
 // servesAlready asks whether a catalogue answers at an address.

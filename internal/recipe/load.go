@@ -130,6 +130,9 @@ func check(r *Recipe, n *node) error {
 	if _, err := duration(r.Test.Timeout); err != nil {
 		return fail([]string{"test", "timeout"}, "%v", err)
 	}
+	if _, err := duration(r.Schedule.Jitter); err != nil {
+		return fail([]string{"schedule", "jitter"}, "%v", err)
+	}
 	for field, text := range map[string]string{"disk.size": r.Disk.Size, "test.memory": r.Test.Memory} {
 		if _, err := Bytes(text); err != nil {
 			return fail(strings.Split(field, "."), "%v", err)

@@ -205,9 +205,18 @@ type Retain struct {
 
 // Schedule says when the image is built anew.
 type Schedule struct {
-	Cron string `yaml:"cron,omitempty" json:"cron,omitempty"`
-	Zone string `yaml:"zone,omitempty" json:"zone,omitempty" jsonschema:"description=Time zone (default UTC)"`
+	Cron    string `yaml:"cron,omitempty" json:"cron,omitempty" jsonschema:"description=Minute\\, hour\\, day of the month\\, month and day of the week\\, such as 0 2 1\\,15 * *; ingot serve starts a run then"`
+	Zone    string `yaml:"zone,omitempty" json:"zone,omitempty" jsonschema:"description=Time zone such as Europe/Berlin (default UTC)"`
+	Jitter  string `yaml:"jitter,omitempty" json:"jitter,omitempty" jsonschema:"description=Start up to this much later\\, each image at another time\\, such as 30m (default 0)"`
+	When    string `yaml:"when,omitempty" json:"when,omitempty" jsonschema:"enum=changed,enum=packages,description=Build when packages\\, the recipe or ingot itself changed (default)\\, or for changed packages alone"`
+	Approve bool   `yaml:"approve,omitempty" json:"approve,omitempty" jsonschema:"description=Wait for a person before the image is shared"`
 }
+
+// PackagesOnly reports whether changed packages alone are a reason to build.
+func (s Schedule) PackagesOnly() bool { return s.When == "packages" }
+
+// Late returns how much later than scheduled a run may start.
+func (s Schedule) Late() time.Duration { return orDefault(s.Jitter, 0) }
 
 // Timeout limits, used where a recipe names none.
 const (

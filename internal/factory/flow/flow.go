@@ -4,6 +4,7 @@
 package flow
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -78,6 +79,21 @@ func (p Policy) Pause(failures int) time.Duration {
 		d *= 2
 	}
 	return min(d, p.Most)
+}
+
+// Try calls f until it succeeds, fails with what does not pass by itself, or no attempt is left.
+func (p Policy) Try(ctx context.Context, f func(context.Context) error) error {
+	for n := 1; ; n++ {
+		err := f(ctx)
+		if err == nil || n >= p.Attempts || !slices.Contains(Transient(), fault.KindOf(err)) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(p.Pause(n)):
+		}
+	}
 }
 
 // Transient are the kinds of errors that may pass by themselves, by the names that fault gives them.

@@ -25,15 +25,14 @@ type Driver struct {
 	Watch   func(r Run, step Step, e progress.Event)
 	// DisableAfter so many failures in a row, the schedule starts a pipeline no more; 0 is never.
 	DisableAfter int
+	// Ask is how often to look whether somebody cancelled a run, or approved it; by default, several times a second.
+	Ask time.Duration
 
 	machine room
 }
 
 // maxStarts bounds how often a step is begun: one that ends the whole process is not begun for ever.
 const maxStarts = 100
-
-// askedEvery is how often the driver looks whether somebody cancelled a run, or approved it.
-const askedEvery = 300 * time.Millisecond
 
 var errCancelled = errors.New("the run was cancelled")
 
@@ -83,7 +82,7 @@ func (w *work) loop() error {
 	if err := w.begin(); err != nil {
 		return err
 	}
-	ask := time.NewTicker(askedEvery)
+	ask := time.NewTicker(cmp.Or(w.Ask, 300*time.Millisecond))
 	defer ask.Stop()
 	for {
 		r, err := w.Journal.Run(w.ctx, w.run.ID)

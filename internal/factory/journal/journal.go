@@ -133,6 +133,8 @@ type Order struct {
 	// are taken from there.
 	From string
 	Of   int64
+	// Due and Next are remembered of the pipeline, in one with the order: the due time that is heeded with it, and the next one.
+	Due, Next time.Time
 }
 
 // Submit orders a run. While another run of the pipeline is not over, it fails with fault.Exists.
@@ -171,6 +173,11 @@ func (j *Journal) Submit(ctx context.Context, o Order) (id int64, err error) {
 		}
 		if id, err = res.LastInsertId(); err != nil {
 			return err
+		}
+		if !o.Due.IsZero() {
+			if err := scheduled(ctx, tx, o.Flow.Name, o.Due, o.Next); err != nil {
+				return err
+			}
 		}
 		for _, s := range o.Flow.Steps {
 			if s.Over != "" {

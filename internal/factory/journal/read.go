@@ -100,6 +100,9 @@ func (j *Journal) Steps(ctx context.Context, id int64) ([]Step, error) {
 	return all, nil
 }
 
+// Kind returns the kind of the step's error.
+func (s Step) Kind() fault.Kind { return s.kind }
+
 // kindOf returns the kind that has an exit code.
 func kindOf(exit int) fault.Kind {
 	for _, k := range fault.Kinds() {
@@ -161,20 +164,41 @@ func (j *Journal) Pipeline(ctx context.Context, name string) (Pipeline, error) {
 
 // Scheduled records which due time of a pipeline was heeded last, and which comes next.
 func (j *Journal) Scheduled(ctx context.Context, name string, due, next time.Time) error {
-	return j.remember(ctx, name, "due = ?, next = ?", milli(due), milli(next))
+	return j.db.Write(ctx, "recording when "+name+" is due", func(tx *sql.Tx) error { return scheduled(ctx, tx, name, due, next) })
+}
+
+func scheduled(ctx context.Context, tx *sql.Tx, name string, due, next time.Time) error {
+	return remember(ctx, tx, name, "due = ?, next = ?", milli(due), milli(next))
 }
 
 // Enable lets the schedule start a pipeline again.
 func (j *Journal) Enable(ctx context.Context, name string) error {
-	return j.remember(ctx, name, "failures = 0, disabled = ''")
+	return j.db.Write(ctx, "enabling pipeline "+name, func(tx *sql.Tx) error { return remember(ctx, tx, name, "failures = 0, disabled = ''") })
 }
 
-func (j *Journal) remember(ctx context.Context, name, set string, args ...any) error {
-	return j.db.Write(ctx, "recording the state of pipeline "+name, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO pipeline (name) VALUES (?)", name); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "UPDATE pipeline SET "+set+" WHERE name = ?", append(args, name)...)
+func remember(ctx context.Context, tx *sql.Tx, name, set string, args ...any) error {
+	if _, err := tx.ExecContext(ctx, "INSERT OR IGNORE INTO pipeline (name) VALUES (?)", name); err != nil {
 		return err
-	})
+	}
+	_, err := tx.ExecContext(ctx, "UPDATE pipeline SET "+set+" WHERE name = ?", append(args, name)...)
+	return err
+}
+
+// Last returns the output of a step in the last run of a pipeline that was done; nil when there is none.
+func Last[Out any](ctx context.Context, j *Journal, pipeline, step string) (*Out, error) {
+	doing := "reading the last run of " + pipeline
+	all, err := query(ctx, j, doing, func(scan func(...any) error) (output string, err error) {
+		err = scan(&output)
+		return output, err
+	},
+		`SELECT output FROM step WHERE name = ? AND item = '' AND state = ? AND
+			run = (SELECT max(id) FROM run WHERE pipeline = ? AND state = ?)`, step, Done, pipeline, Done)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	out := new(Out)
+	if err := json.Unmarshal([]byte(all[0]), out); err != nil {
+		return nil, fault.Newf(fault.Input, "%s: %w", doing, err)
+	}
+	return out, nil
 }

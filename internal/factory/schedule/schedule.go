@@ -85,10 +85,18 @@ func (s *Schedule) late(t time.Time) time.Duration {
 
 // Missed returns the last due time after since and not after now; zero when there is none. However many were missed,
 // one run makes up for them.
-func (s *Schedule) Missed(since, now time.Time) time.Time {
-	var last time.Time
-	for n := s.Next(since); !n.IsZero() && !n.After(now); n = s.Next(n) {
-		last = n
+func (s *Schedule) Missed(since, now time.Time) (last time.Time) {
+	for window := time.Hour; last.IsZero(); window *= 4 { // the last one is looked for from the end
+		from := now.Add(-window)
+		if !from.After(since) {
+			from = since
+		}
+		for n := s.Next(from); !n.IsZero() && !n.After(now); n = s.Next(n) {
+			last = n
+		}
+		if from.Equal(since) {
+			break
+		}
 	}
 	return last
 }

@@ -1,0 +1,108 @@
+// Package factory makes images again and again: it is the pipeline from a recipe to a release, when to run it, and who
+// is told of it. Package pipeline holds what the steps do, package journal drives them on one machine.
+package factory
+
+import (
+	"time"
+
+	"ingot/internal/factory/flow"
+	"ingot/internal/recipe"
+)
+
+// Pipeline returns the pipeline of an image.
+func Pipeline(r *recipe.Recipe) *flow.Pipeline {
+	p := &flow.Pipeline{Name: r.Name, Steps: []flow.Step{
+		{Name: "resolve", Does: "choose packages; end here if nothing changed", Ends: "unchanged",
+			Place: flow.Machine, Timeout: flow.Duration(30 * time.Minute), Retry: flow.Network},
+		{Name: "build", Does: "make the disk", After: []string{"resolve"},
+			Place: flow.Machine, Timeout: flow.Duration(2 * time.Hour), Retry: flow.Heavy},
+		{Name: "audit", Does: "refuse what must not be in the image", After: []string{"build"},
+			Place: flow.Machine, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Once},
+		{Name: "boot", Does: "prove that it boots", After: []string{"audit"},
+			Place: flow.Machine, Timeout: flow.Duration(4 * time.Hour), Retry: flow.Once},
+		{Name: "upload", Does: "make private AMIs", After: []string{"audit"},
+			Place: flow.Machine, Timeout: flow.Duration(4 * time.Hour), Retry: flow.Network},
+		{Name: "share", Does: "let those launch it who may", After: []string{"boot", "upload"}, Over: "upload.regions",
+			Place: flow.Anywhere, Timeout: flow.Duration(10 * time.Minute), Retry: flow.Network},
+		{Name: "record", Does: "put its papers into the catalogue", After: []string{"share"},
+			Place: flow.Anywhere, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Network},
+		{Name: "announce", Does: "tell of the release", After: []string{"record"}, Over: "record.tellers",
+			Place: flow.Anywhere, Timeout: flow.Duration(10 * time.Minute), Retry: flow.Network},
+	}}
+	if r.Schedule.Approve {
+		p.Steps = insertGate(p.Steps, "share")
+	}
+	return p
+}
+
+// insertGate puts a gate before a step.
+func insertGate(steps []flow.Step, before string) []flow.Step {
+	var out []flow.Step
+	for _, s := range steps {
+		if s.Name == before {
+			out = append(out, flow.Step{Name: "approve", Does: "wait until `ingot run --approve RUN`", After: s.After, Gate: true})
+			s.After = []string{"approve"}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// Input is what a run is told. It holds no secrets.
+type Input struct {
+	Recipe  string            `json:"recipe"` // path of the file
+	Set     map[string]string `json:"set,omitempty"`
+	Name    string            `json:"name"`              // which of its images
+	Regions []string          `json:"regions,omitempty"` // instead of the recipe's
+	Locked  bool              `json:"locked,omitempty"`  // take the packages of the lock, and no newer ones
+	Force   bool              `json:"force,omitempty"`   // go on even if nothing changed
+}
+
+// The outputs of the steps. They hold no data, only where it is and what it is called.
+type (
+	// Resolved is the output of resolve. A run whose packages, recipe, builder and regions are those of the last one that was
+	// done is unchanged.
+	Resolved struct {
+		Unchanged bool     `json:"unchanged"`
+		Lock      string   `json:"lock"` // digests
+		Recipe    string   `json:"recipe"`
+		Builder   string   `json:"builder"`
+		Regions   []string `json:"regions,omitempty"`
+		Packages  int      `json:"packages"`
+		Changes   []string `json:"changes,omitempty"` // since the lock before, at most maxChanges
+	}
+	// Built is the output of build.
+	Built struct {
+		Dir  string `json:"dir"`
+		Disk string `json:"disk"` // SHA-256
+		Lock string `json:"lock"`
+	}
+	// Audited is the output of audit.
+	Audited struct {
+		Findings int `json:"findings"`
+	}
+	// Booted is the output of boot.
+	Booted struct {
+		Machines []string `json:"machines"` // such as "bios/nvme in 21 s"
+	}
+	// Uploaded is the output of upload, with the regions that have the image.
+	Uploaded struct {
+		Releases []string `json:"releases"`
+		Regions  []string `json:"regions"`
+	}
+	// Shared is the output of share, in one region.
+	Shared struct {
+		Region string            `json:"region"`
+		Images map[string]string `json:"images"` // AMI by release
+	}
+	// Recorded is the output of record.
+	Recorded struct {
+		Releases []string `json:"releases"`
+		Tellers  []string `json:"tellers,omitempty"` // names of those who are to tell of it
+	}
+	// Announced is the output of announce, of one teller.
+	Announced struct{}
+)
+
+// maxChanges bounds the changes of packages that a run remembers.
+const maxChanges = 300

@@ -1,0 +1,168 @@
+package factory
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"ingot/internal/factory/flow"
+	"ingot/internal/factory/journal"
+	"ingot/internal/recipe"
+)
+
+// town is a plant whose runs find nothing to do, in a bubble of time that begins on Saturday, 1 January 2000, at midnight UTC.
+type town struct {
+	t     *testing.T
+	j     *journal.Journal
+	lines []Line
+	do    func(flow.Call)
+}
+
+func newTown(t *testing.T, recipes ...*recipe.Recipe) *town {
+	w := &town{t: t, do: func(flow.Call) {}}
+	var err error
+	if w.j, err = journal.Open(t.Context(), filepath.Join(t.TempDir(), "factory.db"), journal.System{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.j.Close() })
+	for _, r := range recipes {
+		l, err := NewLine(r, Input{Name: r.Name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.lines = append(w.lines, l)
+	}
+	return w
+}
+
+// until lets the plant work until ten minutes after midnight of a day.
+func (w *town) until(year int, month time.Month, day int) {
+	w.t.Helper()
+	ctx, cancel := context.WithDeadline(w.t.Context(), time.Date(year, month, day, 0, 10, 0, 0, time.UTC))
+	defer cancel()
+	tasks := map[string]flow.Func{}
+	for _, s := range Pipeline(w.lines[0].Recipe).Steps {
+		tasks[s.Name] = func(_ context.Context, c flow.Call, _ json.RawMessage) (json.RawMessage, error) {
+			w.do(c)
+			return json.RawMessage(`{"unchanged":true}`), nil
+		}
+	}
+	p := &Plant{Factory: &Factory{Journal: w.j}, Driver: &journal.Driver{Journal: w.j, Tasks: tasks, DisableAfter: 3, Ask: 240 * time.Hour}, Lines: w.lines,
+		Clock: journal.System{}, Logf: w.t.Logf, Look: 240 * time.Hour}
+	if err := p.Run(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// runs lists the runs of a pipeline: when they were ordered, and why.
+func (w *town) runs(name string) (all []string) {
+	w.t.Helper()
+	runs, err := w.j.Runs(w.t.Context(), name, 1000)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, r := range runs {
+		all = append([]string{r.Created.Format("01-02 15:04 ") + r.Cause}, all...)
+	}
+	return all
+}
+
+func image(name, cron string) *recipe.Recipe {
+	return &recipe.Recipe{Name: name, Schedule: recipe.Schedule{Cron: cron}}
+}
+
+// Over a year with a leap day in it, and both changes of the clock.
+func TestScheduled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		berlin := image("berlin", "30 2 * 3,4,10,11 sun")
+		berlin.Schedule.Zone = "Europe/Berlin"
+		w := newTown(t, image("seed", "0 2 1,15 * *"), berlin, image("leap", "0 0 29 2 *"), image("never", ""))
+		w.until(2000, 12, 31)
+		seed := w.runs("seed")
+		if len(seed) != 24 || seed[0] != "01-01 02:00 schedule" || seed[4] != "03-01 02:00 schedule" || seed[23] != "12-15 02:00 schedule" {
+			t.Errorf("%d fortnights: %v", len(seed), seed)
+		}
+		if leap := w.runs("leap"); len(leap) != 1 || leap[0] != "02-29 00:00 schedule" {
+			t.Errorf("the leap day: %v", leap)
+		}
+		if never := w.runs("never"); len(never) != 0 {
+			t.Errorf("without a schedule: %v", never)
+		}
+		sundays := w.runs("berlin")
+		text := strings.Join(sundays, ", ")
+		for _, at := range []string{"03-19 01:30", "03-26 01:30", "04-02 00:30", "10-22 00:30", "10-29 00:30", "11-05 01:30"} {
+			if !strings.Contains(text, at+" schedule") {
+				t.Errorf("no run on %s", at)
+			}
+		}
+		if len(sundays) != 18 {
+			t.Errorf("%d Sundays: %v", len(sundays), sundays)
+		}
+	})
+}
+
+// What was missed while nothing ran, or while a run took long, is made up for once.
+func TestMissed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, image("seed", "0 * * * *"))
+		w.until(2000, 1, 2)
+		before := len(w.runs("seed"))
+		time.Sleep(100*24*time.Hour + 20*time.Minute)
+		slow := true
+		w.do = func(c flow.Call) {
+			if slow {
+				slow = false
+				time.Sleep(200 * time.Minute)
+			}
+		}
+		w.until(2000, 4, 12)
+		after := w.runs("seed")[before:]
+		want := []string{"04-11 00:30 catch-up of 2000-01-02 01:00 UTC", "04-11 03:50 catch-up of 2000-04-11 01:00 UTC", "04-11 04:00 schedule"}
+		if before != 24 || len(after) != 23 || !slices.Equal(after[:3], want) {
+			t.Errorf("%d runs in a day, then %d: %v", before, len(after), after)
+		}
+	})
+}
+
+// A pipeline that fails and fails is started no more, until somebody enables it; others go on.
+func TestDisables(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, image("bad", "0 2 1,15 * *"), image("good", "0 3 1,15 * *"))
+		w.do = func(c flow.Call) {
+			if r, err := w.j.Run(context.Background(), number(t, c.Run)); err == nil && r.Pipeline == "bad" && r.Created.Month() < time.June {
+				panic("broken")
+			}
+		}
+		w.until(2000, 7, 10)
+		if bad, good := w.runs("bad"), w.runs("good"); len(bad) != 3 || len(good) != 13 {
+			t.Errorf("until July: %v and %v", bad, good)
+		}
+		if p, err := w.j.Pipeline(t.Context(), "bad"); err != nil || p.Disabled != "3 runs in a row failed, the last is run 5" {
+			t.Errorf("%+v, %v", p, err)
+		}
+		if err := w.j.Enable(t.Context(), "bad"); err != nil {
+			t.Fatal(err)
+		}
+		w.until(2000, 7, 20)
+		if bad := w.runs("bad"); len(bad) != 5 || bad[3] != "07-10 00:10 catch-up of 2000-02-15 02:00 UTC" || bad[4] != "07-15 02:00 schedule" {
+			t.Errorf("enabled again: %v", bad)
+		}
+	})
+}
+
+func number(t *testing.T, text string) (n int64) {
+	t.Helper()
+	if _, err := fmt.Sscan(text, &n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
