@@ -104,7 +104,9 @@ func (s *dynamoStore) create(ctx context.Context) error {
 	if err != nil && !errors.As(err, &there) {
 		return err
 	}
-	often := func(o *dynamodb.TableExistsWaiterOptions) { o.MinDelay, o.MaxDelay = 200*time.Millisecond, 5*time.Second }
+	often := func(o *dynamodb.TableExistsWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 200*time.Millisecond, 5*time.Second
+	}
 	return dynamodb.NewTableExistsWaiter(s.client, often).Wait(ctx, &dynamodb.DescribeTableInput{TableName: &s.table}, tableWait)
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -58,7 +59,7 @@ func eval[T any](t *testing.T, ctx context.Context, expression string) T {
 
 func TestBrowser(t *testing.T) {
 	ctx := browser(t)
-	for name, test := range map[string]func(*testing.T, context.Context){"use": use, "without script": withoutScript, "layout": layout} {
+	for name, test := range map[string]func(*testing.T, context.Context){"use": use, "without script": withoutScript, "layout": layout, "static": staticSite} {
 		t.Run(name, func(t *testing.T) {
 			tab, cancel := chromedp.NewContext(ctx)
 			t.Cleanup(cancel)
@@ -150,6 +151,25 @@ func withoutScript(t *testing.T, ctx context.Context) {
 	nodes, err := chromedp.Run(ctx, chromedp.Nodes(chromedp.CSSAll(".amis li")))
 	if err != nil || len(nodes) != 2 {
 		t.Errorf("%d AMIs, %v", len(nodes), err)
+	}
+}
+
+// staticSite filters the export on a server that knows nothing of filters.
+func staticSite(t *testing.T, ctx context.Context) {
+	dir := t.TempDir()
+	if _, err := Export(t.Context(), fill(t), Options{}, dir); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	t.Cleanup(server.Close)
+	do(t, ctx, chromedp.Navigate(server.URL), chromedp.WaitVisible(chromedp.CSS(".copy")))
+	eval[bool](t, ctx, `(() => { const f = document.getElementById("f-region");
+		f.value = "us-east-1"; f.dispatchEvent(new Event("change", {bubbles: true})); return true })()`)
+	if got := eval[string](t, ctx, `[...document.querySelectorAll(".amis li")].filter((e) => e.checkVisibility()).map((e) => e.dataset.region).join()`); got != "us-east-1" {
+		t.Errorf("it shows %q", got)
+	}
+	if got := eval[string](t, ctx, `document.querySelector(".count").textContent`); got != "1 AMI of 1 image" {
+		t.Errorf("it says %q", got)
 	}
 }
 
