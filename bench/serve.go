@@ -36,7 +36,7 @@ func (b *bench) serve(ctx context.Context) ([]contest, error) {
 	if err := fillCatalog(ctx, filepath.Join(state, "catalog.db")); err != nil {
 		return nil, err
 	}
-	ours, theirs, err := freePorts()
+	ours, theirs, err := freePorts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (b *bench) start(ctx context.Context, address string, args ...string) (stop
 	}
 	stop = func() { cancel(); _ = cmd.Wait() }
 	for range 100 {
-		if c, err := net.Dial("tcp", address); err == nil {
+		if c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {
 			return stop, c.Close()
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -160,10 +160,10 @@ func (b *bench) start(ctx context.Context, address string, args ...string) (stop
 	return nil, fmt.Errorf("%s does not answer at %s", args[0], address)
 }
 
-func freePorts() (a, b string, err error) {
+func freePorts(ctx context.Context) (a, b string, err error) {
 	var all [2]string
 	for i := range all {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
 			return "", "", err
 		}

@@ -85,7 +85,8 @@ func parameter(name, place string) object {
 	return o
 }
 
-var emptySchema = regexp.MustCompile(`"additionalProperties":true,?`)
+// anyMember is how the reflector says what holds anyway.
+var anyMember = regexp.MustCompile(`"additionalProperties":true,?`)
 
 // schema returns the JSON Schema of what a value of a type looks like.
 func schema(v any) any {
@@ -97,7 +98,7 @@ func schema(v any) any {
 		panic(err) // the types are constants of the program
 	}
 	var o any
-	if err := json.Unmarshal(emptySchema.ReplaceAll(text, nil), &o); err != nil {
+	if err := json.Unmarshal(anyMember.ReplaceAll(text, nil), &o); err != nil {
 		panic(err)
 	}
 	return o
