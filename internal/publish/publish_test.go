@@ -39,9 +39,12 @@ type cloud struct {
 	regions []string
 }
 
-func newCloud(t *testing.T) *cloud {
+func newCloud(t *testing.T, regions ...string) *cloud {
 	t.Helper()
-	c := &cloud{t: t, regions: []string{"us-east-1", "eu-north-1"}}
+	if regions == nil {
+		regions = []string{"us-east-1", "eu-north-1"}
+	}
+	c := &cloud{t: t, regions: regions}
 	var err error
 	if c.region, err = region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: c.regions}); err != nil {
 		t.Fatal(err)

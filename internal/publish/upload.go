@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ebs/types"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
@@ -22,8 +21,6 @@ import (
 )
 
 const (
-	putRate     = 950 // blocks a second and region at most; the quota's default is 1,000
-	leastRate   = 1
 	firstWindow = 32 // puts in flight in a region, to begin with
 	mostWindow  = 128
 	totalWindow = 256                    // puts in flight in all regions
@@ -39,7 +36,8 @@ func newBudget() *semaphore.Weighted { return semaphore.NewWeighted(totalWindow)
 // the places that all regions share; the rate falls when AWS says that it is too high.
 type uploader struct {
 	budget *semaphore.Weighted
-	rate   *rate.Limiter
+	own    *semaphore.Weighted // the right to one put beside the budget: nobody waits for all others
+	pace   *pace
 	last   atomic.Int64 // when a put succeeded, in nanoseconds since 1970
 
 	mu       sync.Mutex
@@ -50,7 +48,7 @@ type uploader struct {
 }
 
 func newUploader(b *semaphore.Weighted) *uploader {
-	return &uploader{budget: b, rate: rate.NewLimiter(putRate, firstWindow), window: firstWindow, free: make(chan struct{})}
+	return &uploader{budget: b, own: semaphore.NewWeighted(1), pace: newPace(), window: firstWindow, free: make(chan struct{})}
 }
 
 // enter waits for a place in the window.
@@ -81,15 +79,13 @@ func (u *uploader) leave() {
 	u.free = make(chan struct{})
 }
 
-// grow is told of each put that succeeded. The rate grows by 5% a second, or by 10.
+// grow is told of each put that succeeded.
 func (u *uploader) grow() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.last.Store(time.Now().UnixNano())
 	u.window = min(u.window+1/u.window, mostWindow)
-	if now := float64(u.rate.Limit()); now < putRate {
-		u.rate.SetLimit(rate.Limit(min(now+max(0.05, 10/now), putRate)))
-	}
+	u.pace.rise()
 }
 
 // shrink is told of each put that failed.
@@ -102,8 +98,7 @@ func (u *uploader) shrink(c retry.Class) {
 	u.shrunk = time.Now()
 	u.window = max(u.window/2, 1)
 	if c == retry.Throttled {
-		u.rate.SetLimit(max(u.rate.Limit()*0.7, leastRate))
-		u.rate.SetBurst(max(1, int(u.window)))
+		u.pace.fall()
 	}
 }
 
@@ -155,15 +150,20 @@ func (j *job) upload(ctx context.Context, snapshot string, blocks []disk.Block) 
 // put puts one block.
 func (j *job) put(ctx context.Context, snapshot string, b disk.Block) error {
 	sum := base64.StdEncoding.EncodeToString(b.SHA256[:])
+	var place *semaphore.Weighted
 	before := func(ctx context.Context) error {
-		if err := j.up.rate.Wait(ctx); err != nil {
+		if err := j.up.pace.wait(ctx); err != nil {
 			return err
 		}
-		return j.up.budget.Acquire(ctx, 1) // others' puts end
+		if place = j.up.own; place.TryAcquire(1) {
+			return nil
+		}
+		place = j.up.budget
+		return place.Acquire(ctx, 1) // others' puts end
 	}
 	policy := retry.Policy{Grace: retry.Settle, Patience: time.Hour, Before: before, Failed: j.up.shrink} // watch ends it before that
 	err := retry.Call(ctx, "ebs:PutSnapshotBlock", policy, func(ctx context.Context) error {
-		defer j.up.budget.Release(1)
+		defer place.Release(1)
 		data, err := j.source.block(b)
 		if err != nil {
 			return retry.Permanent(err)

@@ -174,7 +174,9 @@ func Call(ctx context.Context, action string, p Policy, attempt func(context.Con
 		if err := Sleep(ctx, time.Duration(rand.Int64N(int64(pause)))+pause/8); err != nil {
 			return fmt.Errorf("%s: %w", action, err)
 		}
-		pause = min(2*pause, longestPause)
+		if pause = min(2*pause, longestPause); c == Throttled && p.Before != nil {
+			pause = firstPause // what comes before attempts sets their pace
+		}
 	}
 }
 

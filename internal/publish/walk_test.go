@@ -1,0 +1,219 @@
+package publish
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"ingot/internal/publish/ledger"
+)
+
+// The walks: a publication to five regions is stopped at every call that it makes, once with SIGKILL and once by a reply
+// that never comes, each after the call has done its deed. What there is in the end is the same.
+
+var walked = []string{"us-east-1", "us-west-2", "eu-north-1", "eu-west-1", "ap-south-1"}
+
+var scope = regexp.MustCompile(`Credential=[^/]+/[^/]+/([^/]+)/`)
+
+// callOf names a call: its region, and what it does. Of the blocks, one of each kind has a name: the first, which goes
+// alone, one from among the others, and the last, which is cut short. The name of other blocks is "".
+func callOf(r *http.Request) string {
+	region := scope.FindStringSubmatch(r.Header.Get("Authorization"))[1]
+	switch {
+	case r.Method == http.MethodPut:
+		if index := path.Base(r.URL.Path); slices.Contains([]string{"0", "100", "6143"}, index) {
+			return region + " block " + index
+		}
+		return ""
+	case strings.HasPrefix(r.URL.Path, "/snapshots"):
+		return region + " " + r.Method + " " + path.Dir(r.URL.Path)
+	case r.Header.Get("X-Amz-Target") != "":
+		return region + " " + r.Header.Get("X-Amz-Target")
+	}
+	body, _ := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	action, _, _ := strings.Cut(strings.TrimPrefix(string(body), "Action="), "&")
+	return region + " " + action
+}
+
+// walk is a cloud that knows the calls made to it, and does something at one of them.
+type walk struct {
+	*cloud
+	mu   sync.Mutex
+	seen map[string]int
+	all  []string
+	at   string // the name of a call and how often it was made before
+	then func() // is called when it has done its deed; nil: nothing
+}
+
+func newWalk(t *testing.T) *walk {
+	w := &walk{cloud: newCloud(t, walked...), seen: map[string]int{}}
+	w.harm = func(_ int64, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+		name := callOf(r)
+		w.mu.Lock()
+		call := fmt.Sprintf("%s %d", name, w.seen[name])
+		if w.seen[name]++; name != "" {
+			w.all = append(w.all, call)
+		}
+		then := w.then
+		w.mu.Unlock()
+		if then == nil || call != w.at {
+			next.ServeHTTP(rw, r)
+			return
+		}
+		next.ServeHTTP(httptest.NewRecorder(), r)
+		then()
+		panic(http.ErrAbortHandler)
+	}
+	return w
+}
+
+func (w *walk) rest() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.then = nil
+}
+
+// walkRequest is what is published on the walks.
+func walkRequest(t *testing.T, ledgerPath string) Request {
+	r := newRequest(t, "image", 1)
+	r.Regions, r.Series, r.Maps = walked, "image x86_64", &Maps{Dir: filepath.Join(filepath.Dir(ledgerPath), "maps")}
+	r.Ledger = openLedger(t, ledgerPath)
+	return r
+}
+
+// settled says what is wrong in the end: there should be one complete image in each region, and nothing else.
+func (w *walk) settled(t *testing.T, r Request) {
+	t.Helper()
+	for _, name := range walked {
+		if err := w.check(name, r); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		images, snapshots := w.images(name)
+		if tagged(images[0].Tags, TagExpires) != "" || tagged(snapshots[0].Tags, TagExpires) != "" {
+			t.Errorf("%s: something is to expire: %+v %+v", name, images[0].Tags, snapshots[0].Tags)
+		}
+		entries, err := r.Ledger.List(t.Context(), ledger.Filter{Region: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids := []string{}
+		for _, e := range entries {
+			if ids = append(ids, e.ID); e.State != ledger.Kept || e.Release != r.Release {
+				t.Errorf("%s: the ledger has %+v", name, e)
+			}
+		}
+		slices.Sort(ids)
+		if want := []string{*images[0].ImageId, *snapshots[0].SnapshotId}; !slices.Equal(ids, want) {
+			t.Errorf("%s: the ledger has %v, the region %v", name, ids, want)
+		}
+	}
+}
+
+// calls returns the names of all calls that an undisturbed publication makes.
+func calls(t *testing.T) []string {
+	w := newWalk(t)
+	r := walkRequest(t, filepath.Join(t.TempDir(), "ledger.db"))
+	if _, err := Publish(t.Context(), New(w.cfg), r); err != nil {
+		t.Fatal(err)
+	}
+	w.settled(t, r)
+	if len(w.all) < 12*len(walked) {
+		t.Fatalf("only %d calls: %v", len(w.all), w.all)
+	}
+	return slices.Clone(w.all)
+}
+
+// publisher is the environment that makes this program a publisher of its own: walker, in JSON.
+const publisher = "INGOT_TEST_PUBLISHER"
+
+type walker struct{ Endpoint, Key, Secret, Ledger string }
+
+func TestWalkKilled(t *testing.T) {
+	if text := os.Getenv(publisher); text != "" {
+		var p walker
+		if err := json.Unmarshal([]byte(text), &p); err != nil {
+			t.Fatal(err)
+		}
+		cfg := aws.Config{BaseEndpoint: &p.Endpoint, Credentials: credentials.NewStaticCredentialsProvider(p.Key, p.Secret, "")}
+		if _, err := Publish(t.Context(), New(cfg), walkRequest(t, p.Ledger)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Parallel()
+	for _, call := range calls(t) {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			w := newWalk(t)
+			path := filepath.Join(t.TempDir(), "ledger.db")
+			k := w.region.Credentials()
+			text, err := json.Marshal(walker{*w.cfg.BaseEndpoint, k.AccessKeyID, k.SecretAccessKey, path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWalkKilled$")
+			cmd.Env = append(os.Environ(), publisher+"="+string(text))
+			started, killed := make(chan struct{}), make(chan struct{})
+			w.at = call
+			w.then = func() {
+				<-started
+				close(killed)
+				_ = cmd.Process.Kill()
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			close(started)
+			err = cmd.Wait()
+			select {
+			case <-killed:
+			default:
+				t.Fatalf("the publisher came to an end without making the call: %v", err)
+			}
+			w.rest()
+			r := walkRequest(t, path)
+			r.RunID = "run-2"
+			if _, err := Publish(t.Context(), New(w.cfg), r); err != nil {
+				t.Fatal(err)
+			}
+			w.settled(t, r)
+		})
+	}
+}
+
+func TestWalkLostReplies(t *testing.T) {
+	t.Parallel()
+	for _, call := range calls(t) {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			w := newWalk(t)
+			lost := false
+			w.at, w.then = call, func() { lost = true }
+			r := walkRequest(t, filepath.Join(t.TempDir(), "ledger.db"))
+			if _, err := Publish(context.WithoutCancel(t.Context()), New(w.cfg), r); err != nil {
+				t.Fatal(err)
+			}
+			if w.settled(t, r); !lost {
+				t.Error("the call was not made")
+			}
+		})
+	}
+}
