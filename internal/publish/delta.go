@@ -32,7 +32,7 @@ func (j *job) base(ctx context.Context) (*base, error) {
 		return nil, fmt.Errorf("looking for the snapshot of the release before: %w", err)
 	}
 	slices.SortStableFunc(all, func(a, b types.Snapshot) int {
-		return cmp.Compare(aws.ToTime(b.StartTime).Unix(), aws.ToTime(a.StartTime).Unix())
+		return aws.ToTime(b.StartTime).Compare(aws.ToTime(a.StartTime))
 	})
 	for _, s := range all {
 		if b, err := j.asBase(&s); b != nil || err != nil {
