@@ -39,7 +39,7 @@ func main() {
 }
 
 // allParts are the keys of parts.
-const allParts = "abcdef" + servePart + "h"
+const allParts = "abcdef" + servePart
 
 // servePart is the key of the part that needs no packages.
 const servePart = "g"
@@ -50,7 +50,7 @@ var parts = []struct {
 	run func(*bench, context.Context) ([]contest, error)
 }{
 	{"a", (*bench).tree}, {"b", (*bench).unpack}, {"c", (*bench).disk}, {"d", (*bench).repeat},
-	{"e", (*bench).arch}, {"f", (*bench).bundle}, {servePart, (*bench).serve}, {"h", (*bench).centos},
+	{"e", (*bench).arch}, {"f", (*bench).bundle}, {servePart, (*bench).serve},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	known := !slices.ContainsFunc(wanted, func(key string) bool { return len(key) != 1 || !strings.Contains(allParts, key) })
 	if flags.NArg() > 0 || b.runs < 1 || !known {
-		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f,g,h] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
+		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f,g] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("comparing needs root: run it with sudo")
