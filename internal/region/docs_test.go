@@ -18,7 +18,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := map[string][]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| (EC2|EBS direct|S3|STS) \\| `([A-Za-z0-9]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| (EC2|EBS direct|S3|STS|Service Quotas|Systems Manager) \\| `([A-Za-z0-9]+)` \\|").FindAllStringSubmatch(string(text), -1) {
 		said[row[1]] = append(said[row[1]], row[2])
 	}
 	for _, names := range said {
@@ -29,6 +29,9 @@ func TestDocs(t *testing.T) {
 		"EBS direct": slices.Sorted(maps.Keys(operations)),
 		"S3":         slices.Sorted(maps.Keys(s3Operations)),
 		"STS":        {"GetCallerIdentity"},
+
+		"Service Quotas":  slices.Sorted(maps.Keys(jsonServices["servicequotas"].actions)),
+		"Systems Manager": slices.Sorted(maps.Keys(jsonServices["ssm"].actions)),
 	}
 	if d := cmp.Diff(want, said); d != "" {
 		t.Errorf("docs/local-region.md (-served +said)\n%s", d)

@@ -147,6 +147,11 @@ func (a *area) readable(id string) (*snapshot, error) {
 	if state := s.state(); state != stateCompleted {
 		return nil, invalid("INVALID_SNAPSHOT_ID", "The snapshot '%s' is %s, and must be completed", id, state)
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.Public {
+		return nil, invalid("INVALID_SNAPSHOT_ID", "The snapshot '%s' is public, and public snapshots are not supported", id)
+	}
 	return s, nil
 }
 

@@ -3,7 +3,6 @@ package region
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,10 +17,15 @@ import (
 	"ingot/internal/region/blocks"
 )
 
-// maxPending is the quota of pending snapshots in a region.
-const maxPending = 100
-
 type tagJSON struct{ Key, Value string }
+
+func tagsOf(in []tagJSON) []tag {
+	tags := make([]tag, len(in))
+	for i, t := range in {
+		tags[i] = tag(t)
+	}
+	return tags
+}
 
 type startSnapshotIn struct {
 	VolumeSize       *int64
@@ -79,11 +83,7 @@ func (in *startSnapshotIn) check() error {
 	case in.ParentSnapshotId != "" && !snapshotID.MatchString(in.ParentSnapshotId):
 		return invalid("INVALID_SNAPSHOT_ID", "The parent snapshot's ID is not valid")
 	}
-	tags := make([]tag, len(in.Tags))
-	for i, t := range in.Tags {
-		tags[i] = tag(t)
-	}
-	if err := checkTags(tags, 127, 255); err != nil {
+	if err := checkTags(tagsOf(in.Tags), 127, 255); err != nil {
 		return invalid("INVALID_TAG", "%s", err.Message)
 	}
 	return nil
@@ -94,12 +94,7 @@ func (in startSnapshotIn) digest() string {
 	in.ClientToken = ""
 	in.Tags = slices.Clone(in.Tags)
 	slices.SortFunc(in.Tags, func(a, b tagJSON) int { return strings.Compare(a.Key, b.Key) })
-	data, err := json.Marshal(in)
-	if err != nil {
-		panic(err) // there is nothing in it that JSON cannot write
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return digest(in)
 }
 
 func (a *area) startSnapshot(w http.ResponseWriter, r *request) error {
@@ -145,7 +140,11 @@ func (a *area) started(in *startSnapshotIn) (*snapshot, error) {
 		}
 		return s, nil
 	}
-	if pending >= maxPending {
+	if len(a.snapshots.rows) >= a.quota(quotaSnapshots) {
+		return nil, &apiError{http.StatusPaymentRequired, "ServiceQuotaExceededException", "DEPENDENCY_SERVICE_QUOTA_EXCEEDED",
+			"The region has as many snapshots as the account may have there"}
+	}
+	if pending >= a.quota(quotaPendingSnapshots) {
 		return nil, &apiError{http.StatusPaymentRequired, "ServiceQuotaExceededException", "DEPENDENCY_SERVICE_QUOTA_EXCEEDED",
 			"There are too many pending snapshots"}
 	}
@@ -153,12 +152,9 @@ func (a *area) started(in *startSnapshotIn) (*snapshot, error) {
 }
 
 func (a *area) start(in *startSnapshotIn) (*snapshot, error) {
-	id := a.snapshots.newID()
-	s := &snapshot{ID: id, Lineage: id, Description: in.Description, Parent: in.ParentSnapshotId, Token: in.ClientToken,
-		Request: in.digest(), VolumeSize: *in.VolumeSize, Encrypted: in.Encrypted != nil && *in.Encrypted, KmsKey: in.KmsKeyArn,
-		State: statePending, Timeout: time.Hour, Started: a.r.opt.Now(), Tags: map[string]string{},
-		base: map[int32]blocks.Sum{}, own: map[int32]blocks.Sum{}, dir: a.snapshots.dir}
-	s.lastWrite = s.Started
+	s := a.newSnapshot(*in.VolumeSize)
+	s.Description, s.Parent, s.Token, s.Request = in.Description, in.ParentSnapshotId, in.ClientToken, in.digest()
+	s.Encrypted, s.KmsKey = in.Encrypted != nil && *in.Encrypted, in.KmsKeyArn
 	for _, t := range in.Tags {
 		s.Tags[t.Key] = t.Value
 	}
@@ -166,7 +162,7 @@ func (a *area) start(in *startSnapshotIn) (*snapshot, error) {
 		s.Timeout = time.Duration(*in.Timeout) * time.Minute
 	}
 	if s.Encrypted && s.KmsKey == "" {
-		s.KmsKey = "arn:aws:kms:" + a.name + ":" + a.r.opt.AccountID + ":key/00000000-0000-0000-0000-000000000000"
+		s.KmsKey = a.managedKey()
 	}
 	if in.ParentSnapshotId != "" {
 		parent := a.snapshot(in.ParentSnapshotId)
@@ -183,7 +179,7 @@ func (a *area) start(in *startSnapshotIn) (*snapshot, error) {
 			return nil, err
 		}
 	}
-	return s, a.snapshots.put(id, s)
+	return s, a.snapshots.put(s.ID, s)
 }
 
 func (a *area) putSnapshotBlock(w http.ResponseWriter, r *request, id, indexText string) error {

@@ -26,7 +26,7 @@ type snapshotXML struct {
 const noVolume = "vol-ffffffff"
 
 func (a *area) snapshotXML(s *snapshot) snapshotXML {
-	x := snapshotXML{ID: s.ID, Volume: noVolume, State: s.State, Started: stamp(s.Started), Progress: "0%", Owner: a.r.opt.AccountID,
+	x := snapshotXML{ID: s.ID, Volume: cmp.Or(s.Volume, noVolume), State: s.State, Started: stamp(s.Started), Progress: "0%", Owner: a.r.opt.AccountID,
 		Size: s.VolumeSize, Description: s.Description, Tags: tagSet(s.Tags), Encrypted: s.Encrypted, KmsKey: s.KmsKey, Tier: "standard"}
 	if s.State == stateCompleted {
 		x.Progress = "100%"
@@ -68,11 +68,8 @@ type describeSnapshotsOut struct {
 
 func (a *area) describeSnapshots(in *describeSnapshotsIn) (*describeSnapshotsOut, error) {
 	for _, id := range in.IDs {
-		if !validID("snap-", id) {
-			return nil, errorf("InvalidSnapshotID.Malformed", "Invalid id: \"%.100s\" (expecting \"snap-...\")", id)
-		}
-		if a.snapshot(id) == nil {
-			return nil, notFound(id)
+		if _, err := a.mySnapshot(id); err != nil {
+			return nil, err
 		}
 	}
 	if err := in.dry(); err != nil {
@@ -81,8 +78,11 @@ func (a *area) describeSnapshots(in *describeSnapshotsIn) (*describeSnapshotsOut
 	var all []snapshotXML
 	mine := func(who string) bool { return who == "self" || who == a.r.opt.AccountID }
 	for id := range a.snapshots.rows {
+		restorable := func(who string) bool {
+			return mine(who) || slices.Contains(a.snapshots.rows[id].Users, who) || who == "all" && a.snapshots.rows[id].Public
+		}
 		if (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) && (len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, mine)) &&
-			(len(in.RestorableBy) == 0 || slices.ContainsFunc(in.RestorableBy, mine)) {
+			(len(in.RestorableBy) == 0 || slices.ContainsFunc(in.RestorableBy, restorable)) {
 			all = append(all, a.snapshotXML(a.snapshot(id)))
 		}
 	}
@@ -104,15 +104,9 @@ type deleteSnapshotIn struct {
 }
 
 func (a *area) deleteSnapshot(in *deleteSnapshotIn) (*done, error) {
-	if in.ID == "" {
-		return nil, missing("SnapshotId")
-	}
-	if !validID("snap-", in.ID) {
-		return nil, errorf("InvalidSnapshotID.Malformed", "Invalid id: \"%.100s\" (expecting \"snap-...\")", in.ID)
-	}
-	s := a.snapshot(in.ID)
-	if s == nil {
-		return nil, notFound(in.ID)
+	s, err := a.mySnapshot(in.ID)
+	if err != nil {
+		return nil, err
 	}
 	if user := a.usedBy(s.ID); user != "" {
 		return nil, errorf("InvalidSnapshot.InUse", "The snapshot %s is currently in use by %s", s.ID, user)
@@ -126,7 +120,7 @@ func (a *area) deleteSnapshot(in *deleteSnapshotIn) (*done, error) {
 // usedBy returns the id of a registered image that needs the snapshot, or "".
 func (a *area) usedBy(snapshot string) string {
 	for id, i := range a.images.rows {
-		if i.State == imageAvailable && slices.ContainsFunc(i.Mappings, func(m mapping) bool { return m.EBS != nil && m.EBS.Snapshot == snapshot }) {
+		if i.registered() && slices.ContainsFunc(i.Mappings, func(m mapping) bool { return m.EBS != nil && m.EBS.Snapshot == snapshot }) {
 			return id
 		}
 	}

@@ -1,23 +1,11 @@
 package region
 
 import (
-	"regexp"
-	"slices"
 	"time"
 )
 
-// permission is who may launch an image: everybody, or an account.
-type permission struct {
-	Group   string `q:"Group" xml:"group,omitempty"`
-	UserID  string `q:"UserId" xml:"userId,omitempty"`
-	Org     string `q:"OrganizationArn" xml:"organizationArn,omitempty"`
-	OrgUnit string `q:"OrganizationalUnitArn" xml:"organizationalUnitArn,omitempty"`
-}
-
 // publicLife is how long a public image lasts before it counts as deprecated.
 const publicLife = 2 * 365 * 24 * time.Hour
-
-var accountID = regexp.MustCompile(`^[0-9]{12}$`)
 
 type attributeValue struct {
 	Value *string `q:"Value" xml:"value"`
@@ -28,14 +16,13 @@ type modifyImageAttributeIn struct {
 	ID          string          `q:"ImageId"`
 	Attribute   string          `q:"Attribute"`
 	Description *attributeValue `q:"Description"`
-	Permission  struct {
-		Add    []permission `q:"Add"`
-		Remove []permission `q:"Remove"`
-	} `q:"LaunchPermission"`
-	Operation string   `q:"OperationType"`
-	Groups    []string `q:"UserGroup"`
-	Users     []string `q:"UserId"`
-	Value     string   `q:"Value"`
+	IMDS        *attributeValue `q:"ImdsSupport"`
+	Products    []string        `q:"ProductCode"`
+	Permission  change          `q:"LaunchPermission"`
+	oldChange
+	Orgs     []string `q:"OrganizationArn"`
+	OrgUnits []string `q:"OrganizationalUnitArn"`
+	Value    string   `q:"Value"`
 }
 
 func (a *area) modifyImageAttribute(in *modifyImageAttributeIn) (*done, error) {
@@ -44,16 +31,14 @@ func (a *area) modifyImageAttribute(in *modifyImageAttributeIn) (*done, error) {
 		return nil, err
 	}
 	next := *i
-	next.Users = slices.Clone(i.Users)
+	next.permissions = i.clone()
 	if err := in.apply(&next); err != nil {
 		return nil, err
 	}
+	if err := a.mayShare(i, &next); err != nil {
+		return nil, err
+	}
 	if next.Public && !i.Public {
-		for _, m := range i.Mappings {
-			if m.EBS != nil && m.EBS.Encrypted {
-				return nil, errorf("InvalidParameter", "The image '%s' has an encrypted snapshot, and cannot be public", i.ID)
-			}
-		}
 		next.Deprecation = i.Created.Add(publicLife)
 	}
 	if err := in.dry(); err != nil {
@@ -65,45 +50,45 @@ func (a *area) modifyImageAttribute(in *modifyImageAttributeIn) (*done, error) {
 // apply changes an image as the request says, in the new form (one parameter for each attribute) or the old
 // one (Attribute names it).
 func (in *modifyImageAttributeIn) apply(i *image) error {
-	add, remove := in.Permission.Add, in.Permission.Remove
+	permission := in.Permission
 	switch in.Attribute {
 	case "":
 	case "description":
 		if in.Value != "" {
 			in.Description = &attributeValue{&in.Value}
 		}
+	case "imdsSupport":
+		if in.Value != "" {
+			in.IMDS = &attributeValue{&in.Value}
+		}
 	case "launchPermission":
-		var list []permission
-		for _, g := range in.Groups {
-			list = append(list, permission{Group: g})
+		list := in.oldChange.list()
+		for _, o := range in.Orgs {
+			list = append(list, grant{Org: o})
 		}
-		for _, u := range in.Users {
-			list = append(list, permission{UserID: u})
+		for _, o := range in.OrgUnits {
+			list = append(list, grant{OrgUnit: o})
 		}
-		switch in.Operation {
-		case "add":
-			add = append(add, list...)
-		case "remove":
-			remove = append(remove, list...)
-		case "":
-		default:
-			return errorf("InvalidParameterValue", "Value (%.40s) for parameter operationType is invalid.", in.Operation)
+		if err := permission.add(in.Operation, list); err != nil {
+			return err
 		}
 	default:
-		return errorf("InvalidParameterValue", "Value (%.60s) for parameter attribute is invalid. Unknown attribute.", in.Attribute)
+		return unknownAttribute(in.Attribute)
 	}
-	if len(add)+len(remove) == 0 && in.Description == nil {
+	if len(in.Products) > 0 {
+		return errorf("OperationNotPermitted", "The account may not use product codes")
+	}
+	if permission.empty() && in.Description == nil && in.IMDS == nil {
 		return errorf("InvalidParameterCombination", "No attributes specified.")
 	}
-	for _, p := range add {
-		if err := p.set(i, true); err != nil {
-			return err
-		}
+	if err := i.apply(permission, checkLaunch); err != nil {
+		return err
 	}
-	for _, p := range remove {
-		if err := p.set(i, false); err != nil {
-			return err
+	if v := in.IMDS; v != nil {
+		if v.Value == nil || *v.Value != "v2.0" {
+			return errorf("InvalidParameterValue", "Value for parameter imdsSupport is invalid. Valid values: v2.0")
 		}
+		i.IMDS = *v.Value
 	}
 	if d := in.Description; d != nil {
 		if d.Value == nil {
@@ -117,37 +102,40 @@ func (in *modifyImageAttributeIn) apply(i *image) error {
 	return nil
 }
 
-// set gives or takes a permission.
-func (p permission) set(i *image, give bool) error {
-	switch {
-	case p.Org != "" || p.OrgUnit != "":
-		return errorf("UnsupportedOperation", "The local region has one account, which is in no organization")
-	case p.Group == "all":
-		i.Public = give
-	case p.Group != "":
-		return errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%.60s\" for group item type.", p.Group)
-	case !accountID.MatchString(p.UserID):
-		return errorf("InvalidAMIAttributeItemValue", "Invalid attribute item value \"%.60s\" for userId item type.", p.UserID)
-	default:
-		i.Users = slices.DeleteFunc(i.Users, func(u string) bool { return u == p.UserID })
-		if give {
-			i.Users = append(i.Users, p.UserID)
-		}
-	}
-	return nil
+func unknownAttribute(name string) error {
+	return errorf("InvalidParameterValue", "Value (%.60s) for parameter attribute is invalid. Unknown attribute.", name)
 }
 
-type describeImageAttributeIn struct {
+type imageAttributeIn struct {
 	dryRun
 	ID        string `q:"ImageId"`
 	Attribute string `q:"Attribute"`
+}
+
+// resetImageAttribute takes all launch permissions away; no other attribute can be reset.
+func (a *area) resetImageAttribute(in *imageAttributeIn) (*done, error) {
+	i, err := a.available(in.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case in.Attribute == "":
+		return nil, missing("Attribute")
+	case in.Attribute != "launchPermission":
+		return nil, unknownAttribute(in.Attribute)
+	}
+	if err := in.dry(); err != nil {
+		return nil, err
+	}
+	next := *i
+	next.permissions = permissions{}
+	return &done{Return: true}, a.images.put(i.ID, &next)
 }
 
 type describeImageAttributeOut struct {
 	reply
 	ID          string            `xml:"imageId"`
 	Mappings    *list[mappingXML] `xml:"blockDeviceMapping"`
-	Permissions *list[permission] `xml:"launchPermission"`
+	Permissions *list[grant]      `xml:"launchPermission"`
 	Products    *struct{}         `xml:"productCodes"`
 	Description *attributeValue   `xml:"description"`
 	Kernel      *attributeValue   `xml:"kernel"`
@@ -158,10 +146,11 @@ type describeImageAttributeOut struct {
 	UefiData    *attributeValue   `xml:"uefiData"`
 	LastLaunch  *attributeValue   `xml:"lastLaunchedTime"`
 	IMDS        *attributeValue   `xml:"imdsSupport"`
+	Protection  *attributeValue   `xml:"deregistrationProtection"`
 }
 
-func (a *area) describeImageAttribute(in *describeImageAttributeIn) (*describeImageAttributeOut, error) {
-	i, err := a.available(in.ID)
+func (a *area) describeImageAttribute(in *imageAttributeIn) (*describeImageAttributeOut, error) {
+	i, err := a.owned(in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -178,13 +167,7 @@ func (a *area) describeImageAttribute(in *describeImageAttributeIn) (*describeIm
 	case "blockDeviceMapping":
 		out.Mappings = &list[mappingXML]{i.mappingsXML()}
 	case "launchPermission":
-		out.Permissions = &list[permission]{}
-		if i.Public {
-			out.Permissions.Items = append(out.Permissions.Items, permission{Group: "all"})
-		}
-		for _, u := range i.Users {
-			out.Permissions.Items = append(out.Permissions.Items, permission{UserID: u})
-		}
+		out.Permissions = &list[grant]{i.list()}
 	case "productCodes":
 		out.Products = &struct{}{}
 	case "description":
@@ -203,13 +186,15 @@ func (a *area) describeImageAttribute(in *describeImageAttributeIn) (*describeIm
 		out.UefiData = value(i.UefiData)
 	case "imdsSupport":
 		out.IMDS = value(i.IMDS)
+	case "deregistrationProtection":
+		out.Protection = value(i.protection(a.r.opt.Now()))
 	case "lastLaunchedTime":
 		out.LastLaunch = value("")
 		if !i.LastLaunch.IsZero() {
 			out.LastLaunch = value(stamp(i.LastLaunch))
 		}
 	default:
-		return nil, errorf("InvalidParameterValue", "Value (%.60s) for parameter attribute is invalid. Unknown attribute.", in.Attribute)
+		return nil, unknownAttribute(in.Attribute)
 	}
 	return out, in.dry()
 }

@@ -10,29 +10,34 @@ import (
 
 const (
 	imageAvailable    = "available"
-	imageFailed       = "failed"       // its bundle is not what its manifest says
+	imageFailed       = "failed" // its bundle is not what its manifest says
+	imageDisabled     = "disabled"
 	imageDeregistered = "deregistered" // kept, so that deregistering it twice is told from an id that never was
 )
 
 // image is an AMI.
 type image struct {
-	ID, Name, Description   string
-	Architecture            string // i386, x86_64, arm64
-	Virtualization          string // hvm, paravirtual
-	BootMode                string // "", legacy-bios, uefi, uefi-preferred
-	RootDevice              string
-	Location                string // of the manifest in S3, of an image that is backed by instance store
-	Reason                  string // why it failed
-	TPM, IMDS, Sriov        string // "" or the one value each can have
-	UefiData                string // a variable store, in base64
-	ENA                     bool
-	Mappings                []mapping
-	State                   string
-	Created                 time.Time
-	Public                  bool
-	Users                   []string // accounts that may launch it
-	Tags                    map[string]string
-	Deprecation, LastLaunch time.Time
+	ID, Name, Description     string
+	Architecture              string // i386, x86_64, arm64
+	Virtualization            string // hvm, paravirtual
+	BootMode                  string // "", legacy-bios, uefi, uefi-preferred
+	RootDevice                string
+	Location                  string // of the manifest in S3, of an image that is backed by instance store
+	Reason                    string // why it failed
+	TPM, IMDS, Sriov          string // "" or the one value each can have
+	UefiData                  string // a variable store, in base64
+	ENA                       bool
+	Mappings                  []mapping
+	State                     string
+	Created                   time.Time
+	permissions               // to launch it
+	Tags                      map[string]string
+	Deprecation, LastLaunch   time.Time
+	Protected                 bool          // from being deregistered
+	Cooldown                  time.Duration // for which protection outlives its end
+	Unprotected               time.Time     // when it ends, or ended, once it was taken away
+	SourceImage, SourceRegion string        // of a copy
+	Token, Request            string        // the client token and the digest of the parameters it came with
 }
 
 // mapping is a block device of an image.
@@ -106,6 +111,10 @@ type imageXML struct {
 	PlatformDetails string           `xml:"platformDetails"`
 	UsageOperation  string           `xml:"usageOperation"`
 	StateReason     *reasonXML       `xml:"stateReason"`
+	Protection      string           `xml:"deregistrationProtection"`
+	LastLaunched    string           `xml:"lastLaunchedTime,omitempty"`
+	SourceImage     string           `xml:"sourceImageId,omitempty"`
+	SourceRegion    string           `xml:"sourceImageRegion,omitempty"`
 }
 
 func (i *image) mappingsXML() []mappingXML {
@@ -137,6 +146,10 @@ func (a *area) imageXML(i *image) imageXML {
 	if !i.Deprecation.IsZero() {
 		x.Deprecation = stamp(i.Deprecation)
 	}
+	x.Protection, x.SourceImage, x.SourceRegion = i.protection(a.r.opt.Now()), i.SourceImage, i.SourceRegion
+	if !i.LastLaunch.IsZero() {
+		x.LastLaunched = stamp(i.LastLaunch)
+	}
 	return x
 }
 
@@ -146,7 +159,8 @@ func (x imageXML) attr(name string) ([]string, bool) {
 		"ena-support": flag(x.ENA != nil), "hypervisor": x.Hypervisor, "image-id": x.ID, "image-type": x.Type, "is-public": flag(x.Public),
 		"manifest-location": x.Location, "name": x.Name, "owner-id": x.Owner, "root-device-name": x.RootDevice,
 		"root-device-type": x.RootDeviceType, "sriov-net-support": x.Sriov, "state": x.State, "virtualization-type": x.Virtualization,
-		"boot-mode": x.BootMode, "imds-support": x.IMDS, "tpm-support": x.TPM}
+		"boot-mode": x.BootMode, "imds-support": x.IMDS, "tpm-support": x.TPM, "source-image-id": x.SourceImage,
+		"source-image-region": x.SourceRegion}
 	if v, ok := one[name]; ok {
 		return []string{v}, true
 	}
@@ -219,7 +233,7 @@ func (a *area) describeImages(in *describeImagesIn) (*describeImagesOut, error) 
 			return who == "all" && i.Public || slices.Contains(i.Users, who) || who == "self" && slices.Contains(i.Users, self)
 		}
 		owned := func(who string) bool { return who == "self" || who == self }
-		if i.registered() && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) &&
+		if i.registered() && (i.State != imageDisabled || in.IncludeDisabled) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) &&
 			(len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, owned)) &&
 			(len(in.ExecutableBy) == 0 || slices.ContainsFunc(in.ExecutableBy, executable)) {
 			all = append(all, a.imageXML(i))
@@ -246,12 +260,21 @@ func (a *area) image(id string) (*image, error) {
 	return nil, notFound(id)
 }
 
-// available returns an image that can be used.
-func (a *area) available(id string) (*image, error) {
+// owned returns an image that is registered, whatever its state.
+func (a *area) owned(id string) (*image, error) {
 	if id == "" {
 		return nil, missing("ImageId")
 	}
 	i, err := a.image(id)
+	if err == nil && !i.registered() {
+		return nil, unavailable(id)
+	}
+	return i, err
+}
+
+// available returns an image that can be used.
+func (a *area) available(id string) (*image, error) {
+	i, err := a.owned(id)
 	if err == nil && i.State != imageAvailable {
 		return nil, unavailable(id)
 	}
@@ -285,15 +308,12 @@ type deregisterImageOut struct {
 }
 
 func (a *area) deregisterImage(in *deregisterImageIn) (*deregisterImageOut, error) {
-	if in.ID == "" {
-		return nil, missing("ImageId")
-	}
-	i, err := a.image(in.ID)
+	i, err := a.owned(in.ID)
 	if err != nil {
 		return nil, err
 	}
-	if !i.registered() {
-		return nil, unavailable(in.ID)
+	if p := i.protection(a.r.opt.Now()); p != protectionOff {
+		return nil, errorf("OperationNotPermitted", "The image '%s' cannot be deregistered: its deregistration protection is %s", i.ID, p)
 	}
 	if err := in.dry(); err != nil {
 		return nil, err

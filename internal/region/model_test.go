@@ -40,6 +40,15 @@ var newer = []string{
 	"RegisterImage TagSpecification.1.ResourceType", "RegisterImage TagSpecification.1.Tag.1.Key", "RegisterImage TagSpecification.1.Tag.1.Value",
 	"DeregisterImage DeleteAssociatedSnapshots", "DeregisterImageResponse/return", "DeregisterImageResponse/deleteSnapshotResultSet",
 	"DeleteKeyPairResponse/keyPairId", "DescribeImages MaxResults", "DescribeImages NextToken", "DescribeImagesResponse/nextToken", "instancesSet/item/currentInstanceBootMode", "bootMode=uefi-preferred",
+	"DescribeImages IncludeDisabled", "imageState=disabled", "imagesSet/item/deregistrationProtection", "imagesSet/item/lastLaunchedTime",
+	"imagesSet/item/sourceImageId", "imagesSet/item/sourceImageRegion", "ModifyImageAttribute ImdsSupport.Value", "CopyImage CopyImageTags",
+}
+
+// newerActions are the actions that are.
+var newerActions = []string{
+	"DisableImage", "DisableImageBlockPublicAccess", "DisableImageDeregistrationProtection", "DisableSnapshotBlockPublicAccess", "EnableImage",
+	"EnableImageBlockPublicAccess", "EnableImageDeregistrationProtection", "EnableSnapshotBlockPublicAccess", "GetImageBlockPublicAccessState",
+	"GetSnapshotBlockPublicAccessState",
 }
 
 var loadModel = sync.OnceValue(func() *model {
@@ -61,8 +70,8 @@ func TestModel(t *testing.T) {
 		t.Skip("no service models: botocore is not installed")
 	}
 	for name := range actions {
-		if _, ok := loadModel().Operations[name]; !ok {
-			t.Errorf("%s is no action of EC2", name)
+		if _, ok := loadModel().Operations[name]; ok == slices.Contains(newerActions, name) {
+			t.Errorf("%s: an action of EC2: %v", name, ok)
 		}
 	}
 }
@@ -79,8 +88,8 @@ func checkModel(t *testing.T, next http.Handler) http.Handler {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		rec := httptest.NewRecorder()
 		next.ServeHTTP(rec, r)
-		if rec.Code == http.StatusOK {
-			form, _ := url.ParseQuery(string(body))
+		form, _ := url.ParseQuery(string(body))
+		if rec.Code == http.StatusOK && !slices.Contains(newerActions, form.Get("Action")) {
 			m.checkRequest(t, form)
 			m.checkResponse(t, form.Get("Action"), rec.Body.Bytes())
 		}

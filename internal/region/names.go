@@ -6,28 +6,41 @@ import (
 	"strings"
 )
 
-// awsRegion is a region of the commercial partition.
+// awsRegion is a region of AWS.
 type awsRegion struct {
 	name  string
 	optIn bool // an account must opt in to it before use
 }
 
-// awsRegions are the regions of the partition "aws" (November 2026), from the EC2 User Guide, "Regions and zones".
+// partition returns the partition that a region is in: accounts and credentials of one mean nothing in another.
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+func (a *area) partition() string { return partition(a.name) }
+
+// awsRegions are the regions of the partitions aws, aws-cn and aws-us-gov (November 2026), from the EC2 User Guide, "Regions and zones".
 var awsRegions = []awsRegion{
 	{"af-south-1", true}, {"ap-east-1", true}, {"ap-east-2", true}, {"ap-northeast-1", false},
 	{"ap-northeast-2", false}, {"ap-northeast-3", false}, {"ap-south-1", false}, {"ap-south-2", true},
 	{"ap-southeast-1", false}, {"ap-southeast-2", false}, {"ap-southeast-3", true}, {"ap-southeast-4", true},
 	{"ap-southeast-5", true}, {"ap-southeast-6", true}, {"ap-southeast-7", true}, {"ca-central-1", false},
-	{"ca-west-1", true}, {"eu-central-1", false}, {"eu-central-2", true}, {"eu-north-1", false},
+	{"ca-west-1", true}, {"cn-north-1", false}, {"cn-northwest-1", false}, {"eu-central-1", false}, {"eu-central-2", true}, {"eu-north-1", false},
 	{"eu-south-1", true}, {"eu-south-2", true}, {"eu-west-1", false}, {"eu-west-2", false}, {"eu-west-3", false},
 	{"il-central-1", true}, {"me-central-1", true}, {"me-south-1", true}, {"mx-central-1", true},
-	{"sa-east-1", false}, {"us-east-1", false}, {"us-east-2", false}, {"us-west-1", false}, {"us-west-2", false},
+	{"sa-east-1", false}, {"us-east-1", false}, {"us-east-2", false}, {"us-gov-east-1", false}, {"us-gov-west-1", false}, {"us-west-1", false}, {"us-west-2", false},
 }
 
 func defaultRegions() []string {
 	var names []string
 	for _, r := range awsRegions {
-		if !r.optIn {
+		if !r.optIn && partition(r.name) == "aws" {
 			names = append(names, r.name)
 		}
 	}
@@ -37,6 +50,9 @@ func defaultRegions() []string {
 func known(name string) bool {
 	return slices.ContainsFunc(awsRegions, func(r awsRegion) bool { return r.name == name })
 }
+
+// domains are those of the endpoints of a partition.
+var domains = map[string]string{"aws": "amazonaws.com", "aws-cn": "amazonaws.com.cn", "aws-us-gov": "amazonaws.com"}
 
 type describeRegionsIn struct {
 	dryRun
@@ -74,12 +90,15 @@ func (a *area) describeRegions(in *describeRegionsIn) (*describeRegionsOut, erro
 	}
 	out := &describeRegionsOut{}
 	for _, name := range in.Names {
-		if !known(name) {
+		if !known(name) || partition(name) != a.partition() {
 			return nil, errorf("InvalidParameterValue", "Invalid region provided: [%s]", name)
 		}
 	}
 	for _, r := range awsRegions {
-		x := regionXML{r.name, "ec2." + r.name + ".amazonaws.com", "opt-in-not-required"}
+		if partition(r.name) != a.partition() {
+			continue
+		}
+		x := regionXML{r.name, "ec2." + r.name + "." + domains[a.partition()], "opt-in-not-required"}
 		if enabled := a.r.areas[r.name] != nil; r.optIn && enabled {
 			x.OptIn = "opted-in"
 		} else if r.optIn {

@@ -42,8 +42,13 @@ type Options struct {
 	// NoiseUnwritten makes volumes read as noise where their snapshot was never written, as those of encrypted
 	// snapshots do anyway. An image that boots so sends every block that matters.
 	NoiseUnwritten bool
-	Now            func() time.Time // the clock; nil: time.Now
-	Log            *slog.Logger     // a line per request; nil: none
+	// Quotas are the account's in every region, by their codes at Service Quotas; those of a new account hold for the others.
+	Quotas map[string]float64
+	// ImagePolicy is the state of block public access for AMIs that a declarative policy of the account's organization
+	// sets ("block-new-sharing"); "": the account decides for itself, and has not blocked anything.
+	ImagePolicy string
+	Now         func() time.Time // the clock; nil: time.Now
+	Log         *slog.Logger     // a line per request; nil: none
 }
 
 // Region is the server. It is an http.Handler; whoever serves it must listen on loopback alone.
@@ -71,6 +76,9 @@ type area struct {
 	snapshots *table[snapshot]
 	keys      *table[keyPair]
 	instances *table[instance]
+	config    *table[settings]
+
+	parameters *table[parameter]
 }
 
 // identity is what Dir/identity.json holds: secrets that stay the same over restarts.
@@ -190,6 +198,12 @@ func (r *Region) openArea(name string) (*area, error) {
 		return nil, err
 	}
 	if a.instances, err = openTable[instance](dir, "i-"); err != nil {
+		return nil, err
+	}
+	if a.config, err = openTable[settings](dir, settingsFile); err != nil {
+		return nil, err
+	}
+	if a.parameters, err = openTable[parameter](dir, parameterPrefix); err != nil {
 		return nil, err
 	}
 	for _, s := range a.snapshots.rows {

@@ -72,10 +72,17 @@ func (a *area) registerImage(in *registerImageIn) (*registerImageOut, error) {
 	if err := in.check(); err != nil {
 		return nil, err
 	}
+	registered := 0
 	for _, i := range a.images.rows {
 		if i.Name == in.Name && i.registered() {
 			return nil, errorf("InvalidAMIName.Duplicate", "AMI name %s is already in use by AMI %s", in.Name, i.ID)
 		}
+		if i.registered() {
+			registered++
+		}
+	}
+	if limit := a.quota(quotaImages); registered >= limit {
+		return nil, errorf("ResourceLimitExceeded", "You have reached your quota of %d for the number of AMIs in this Region.", limit)
 	}
 	mappings, err := a.mappings(in.Mappings, nil)
 	if err != nil {
@@ -118,16 +125,12 @@ func (in *registerImageIn) defaults() {
 
 // check validates what can be judged from the request alone.
 func (in *registerImageIn) check() error {
+	if err := in.checkName(); err != nil {
+		return err
+	}
 	combination := func(format string, args ...any) error { return errorf("InvalidParameterCombination", format, args...) }
 	uefi := in.BootMode == "uefi" || in.BootMode == "uefi-preferred"
 	switch {
-	case in.Name == "":
-		return missing("Name")
-	case !imageName.MatchString(in.Name):
-		return errorf("InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, "+
-			"numbers, '(', ')', '.', '-', '/', '_', '[', ']', ' ', ''' and '@'")
-	case len(in.Description) > 255:
-		return errorf("InvalidParameterValue", "The description is longer than 255 characters")
 	case len(in.Products) > 0:
 		return errorf("OperationNotPermitted", "The account may not use billing products")
 	case in.Kernel != "" || in.Ramdisk != "":
@@ -173,6 +176,20 @@ func (in *registerImageIn) check() error {
 	}
 	if _, err := base64.StdEncoding.DecodeString(in.UefiData); err != nil {
 		return errorf("InvalidParameterValue", "The UEFI data is not in base64")
+	}
+	return nil
+}
+
+// checkName validates the name and the description.
+func (in *registerImageIn) checkName() error {
+	switch {
+	case in.Name == "":
+		return missing("Name")
+	case !imageName.MatchString(in.Name):
+		return errorf("InvalidAMIName.Malformed", "AMI names must be between 3 and 128 characters long, and may contain letters, "+
+			"numbers, '(', ')', '.', '-', '/', '_', '[', ']', ' ', ''' and '@'")
+	case len(in.Description) > 255:
+		return errorf("InvalidParameterValue", "The description is longer than 255 characters")
 	}
 	return nil
 }

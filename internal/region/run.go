@@ -2,10 +2,7 @@ package region
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -60,12 +57,7 @@ type runInstancesOut struct {
 // digest identifies the parameters, so that a client token used for others is noticed.
 func (in runInstancesIn) digest() string {
 	in.Token = ""
-	data, err := json.Marshal(in)
-	if err != nil {
-		panic(err) // there is nothing in it that JSON cannot write
-	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
+	return digest(in)
 }
 
 func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
@@ -139,7 +131,7 @@ func (a *area) launched(token, request string) (*runInstancesOut, error) {
 			continue
 		}
 		if i.Request != request {
-			return nil, errorf("IdempotentParameterMismatch", "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).")
+			return nil, mismatched()
 		}
 		all = append(all, i)
 	}

@@ -76,6 +76,8 @@ func (r *Region) service(sig *sigv4.Signature, hr *http.Request) service {
 		return ebs{}
 	case sig != nil && sig.Service == "sts":
 		return sts{}
+	case sig != nil && jsonServices[sig.Service] != nil:
+		return jsonServices[sig.Service]
 	case sig != nil && sig.Service == "s3", sig == nil && hr.URL.Path != "/": // the others are asked at the root alone
 		return s3{}
 	}
@@ -88,7 +90,7 @@ func (r *Region) read(req *request, sig *sigv4.Signature, svc service, buf []byt
 		return r.readS3(req, sig)
 	}
 	if _, isEC2 := svc.(ec2); isEC2 && sig.Service != "ec2" {
-		return errorf("InvalidAction", "The local region serves ec2, ebs, s3 and sts, not %.40s.", sig.Service)
+		return errorf("InvalidAction", "The local region serves ec2, ebs, s3, servicequotas, ssm and sts, not %.40s.", sig.Service)
 	}
 	var ok bool
 	var err error

@@ -40,6 +40,9 @@ type snapshot struct {
 	Timeout                 time.Duration // without writes, after which a pending snapshot fails
 	Started                 time.Time
 	Tags                    map[string]string
+	Volume                  string // that it was made from; "": none
+	Copy                    bool   // it was made from another snapshot
+	permissions                    // to make volumes of it
 
 	mu        sync.Mutex
 	base      map[int32]blocks.Sum // what the parent has, save where own has other
@@ -51,6 +54,15 @@ type snapshot struct {
 
 func (s *snapshot) basePath() string    { return filepath.Join(s.dir, s.ID+".base") }
 func (s *snapshot) journalPath() string { return filepath.Join(s.dir, s.ID+".blocks") }
+
+// newSnapshot returns a snapshot without blocks that is pending, and not kept yet.
+func (a *area) newSnapshot(size int64) *snapshot {
+	id := a.snapshots.newID()
+	s := &snapshot{ID: id, Lineage: id, VolumeSize: size, State: statePending, Timeout: time.Hour, Started: a.r.opt.Now(), Tags: map[string]string{},
+		base: map[int32]blocks.Sum{}, own: map[int32]blocks.Sum{}, dir: a.snapshots.dir}
+	s.lastWrite = s.Started
+	return s
+}
 
 // load reads the block lists of a snapshot from its files and holds the blocks.
 func (s *snapshot) load(a *area) (err error) {

@@ -32,9 +32,13 @@ func (sts) serve(w http.ResponseWriter, r *request) error {
 		return errorf("InvalidAction", "Could not find operation %.100s for version %.40s", action, version)
 	}
 	account := r.area.r.opt.AccountID
-	writeXML(w, http.StatusOK, action+"Response", stsNamespace,
-		callerIdentityXML{"arn:aws:iam::" + account + ":root", account, account, r.id})
+	writeXML(w, http.StatusOK, action+"Response", stsNamespace, callerIdentityXML{r.area.caller(), account, account, r.id})
 	return nil
+}
+
+// caller is the ARN of who calls: the account itself.
+func (a *area) caller() string {
+	return "arn:" + a.partition() + ":iam::" + a.r.opt.AccountID + ":root"
 }
 
 type stsErrorXML struct {
