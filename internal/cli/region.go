@@ -21,12 +21,13 @@ It prints the environment that clients need. Every region name goes to the same 
 		Args: args(0, 0, "no arguments"),
 	}
 	listen := cmd.Flags().String("listen", "127.0.0.1:4566", "loopback `ADDRESS` to listen on")
+	faults := cmd.Flags().String("faults", "", "YAML `FILE` with rules of what goes wrong; read again when it changes (see docs/local-region.md)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		dir, err := a.stateDir()
 		if err != nil {
 			return err
 		}
-		e, serve, stop, err := pipeline.ListenRegion(cmd.Context(), filepath.Join(dir, "region"), *listen)
+		e, serve, stop, err := pipeline.ListenRegion(cmd.Context(), filepath.Join(dir, "region"), *listen, *faults)
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ const awsCLI = "/usr/bin/aws"
 // aws runs the AWS CLI and returns what it printed: JSON, or an error's text.
 func (f *fixture) aws(args ...string) (map[string]any, string) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(f.t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, awsCLI, append([]string{"--endpoint-url", f.url, "--region", "us-east-1", "--output", "json"}, args...)...)
 	c := f.region.Credentials()

@@ -9,18 +9,16 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"ingot/internal/region/query"
 )
 
 // handleFrom is handle for actions that read another region: both are held, in the order of their names.
 func handleFrom[In any, P interface {
 	*In
 	from() string
-}, Out response](f func(to, from *area, in *In) (Out, error)) func(*area, *query.Form) (response, error) {
-	return func(a *area, form *query.Form) (response, error) {
+}, Out response](f func(to, from *area, in *In) (Out, error)) func(*area, *request) (response, error) {
+	return func(a *area, r *request) (response, error) {
 		in := new(In)
-		if err := form.Decode(in); err != nil {
+		if err := r.form.Decode(in); err != nil {
 			return nil, queryError(err)
 		}
 		name := P(in).from()
@@ -37,6 +35,10 @@ func handleFrom[In any, P interface {
 			slices.SortFunc(both, func(a, b *area) int { return strings.Compare(a.name, b.name) })
 		}
 		for _, b := range both {
+			if b == a {
+				defer a.begin(r)()
+				continue
+			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
 		}
@@ -136,7 +138,7 @@ func (a *area) copyOf(source *snapshot, e encryption) (*snapshot, error) {
 		return nil, err
 	}
 	s := a.newSnapshot(source.VolumeSize)
-	s.Encrypted, s.KmsKey, s.Volume, s.Copy, s.State = encrypted, key, noVolume, true, stateCompleted
+	s.Encrypted, s.KmsKey, s.Copy = encrypted, key, true
 	if !usable {
 		s.State = stateError
 	}
@@ -147,6 +149,9 @@ func (a *area) copyOf(source *snapshot, e encryption) (*snapshot, error) {
 func (a *area) keepCopy(s, source *snapshot) error {
 	if s.State != stateError {
 		if err := s.inherit(a, source); err != nil {
+			return err
+		}
+		if err := a.complete(s); err != nil {
 			return err
 		}
 	}
@@ -224,6 +229,7 @@ func (a *area) copyImage(from *area, in *copyImageIn) (*registerImageOut, error)
 			i.State, i.Reason = imageFailed, "Given key ID is not accessible"
 		}
 	}
+	a.settleLater(&i)
 	return &registerImageOut{ID: i.ID}, a.images.put(i.ID, &i)
 }
 

@@ -62,13 +62,30 @@ func (o operation) match(method, path string) (args []string, ok bool) {
 	return args, true
 }
 
-func (ebs) serve(w http.ResponseWriter, r *request) error {
-	for _, o := range operations {
-		if args, ok := o.match(r.Method, r.URL.Path); ok {
-			return o.do(r.area, w, r, args)
+func (ebs) action(r *request) string {
+	for name, o := range operations {
+		if _, ok := o.match(r.Method, r.URL.Path); ok {
+			return name
 		}
 	}
-	return unknownOperation()
+	return ""
+}
+
+func (e ebs) serve(w http.ResponseWriter, r *request) error {
+	o := operations[e.action(r)]
+	if o.do == nil {
+		return unknownOperation()
+	}
+	args, _ := o.match(r.Method, r.URL.Path)
+	return o.do(r.area, w, r, args)
+}
+
+func (ebs) refusals() refusals {
+	return refusals{
+		throttled:   apiError{http.StatusBadRequest, "RequestThrottledException", "ACCOUNT_THROTTLED", "The request was throttled: too many requests"},
+		unavailable: apiError{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailableException", Message: "The service is unavailable"},
+		forbidden:   apiError{Status: http.StatusForbidden, Code: "AccessDeniedException", Reason: "UNAUTHORIZED_ACCOUNT"},
+	}
 }
 
 func unknownOperation() error {
@@ -125,7 +142,7 @@ func (a *area) find(id string) (*snapshot, error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if s := a.snapshot(id); s != nil {
+	if s := a.snapshot(id); s != nil && a.visible(id) {
 		return s, nil
 	}
 	return nil, noSnapshot(id)

@@ -105,8 +105,7 @@ func (a *area) startSnapshot(w http.ResponseWriter, r *request) error {
 	if err := in.check(); err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	defer a.begin(r)()
 	s, err := a.started(&in)
 	if err == nil && s == nil {
 		s, err = a.start(&in)
@@ -167,7 +166,7 @@ func (a *area) start(in *startSnapshotIn) (*snapshot, error) {
 	if in.ParentSnapshotId != "" {
 		parent := a.snapshot(in.ParentSnapshotId)
 		switch {
-		case parent == nil:
+		case parent == nil || !a.visible(parent.ID):
 			return nil, noSnapshot(in.ParentSnapshotId)
 		case parent.State != stateCompleted:
 			return nil, invalid("INVALID_SNAPSHOT_ID", "The parent snapshot is %s, and must be completed", parent.State)
@@ -206,7 +205,7 @@ func (a *area) putSnapshotBlock(w http.ResponseWriter, r *request, id, indexText
 		return invalid("INVALID_BLOCK", "The block has %d bytes, and must have %d", len(r.body), blocks.Size)
 	case sum != r.sum:
 		return invalid("INVALID_BLOCK", "The checksum does not match the block's data")
-	case s.state() != statePending:
+	case !s.open():
 		return notPending(s)
 	}
 	if err := a.r.blocks.Put(sum, r.body); err != nil {
@@ -260,9 +259,8 @@ func (a *area) completeSnapshot(w http.ResponseWriter, r *request, id string) er
 	if err != nil {
 		return err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s.state() != statePending {
+	defer a.begin(r)()
+	if !s.open() {
 		return notPending(s)
 	}
 	if n, sum := s.aggregate(); int64(n) != count {
@@ -270,13 +268,13 @@ func (a *area) completeSnapshot(w http.ResponseWriter, r *request, id string) er
 	} else if method != "" && sum != want {
 		return invalid("INVALID_PARAMETER_VALUE", "The checksum does not match that of the blocks")
 	}
-	if err := s.finish(stateCompleted); err != nil {
+	if err := a.complete(s); err != nil {
 		return err
 	}
 	if err := a.snapshots.put(id, s); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusAccepted, struct{ Status string }{stateCompleted})
+	writeJSON(w, http.StatusAccepted, struct{ Status string }{s.State})
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"time"
 
-	"ingot/internal/region/query"
 	"ingot/internal/region/sigv4"
 )
 
@@ -44,7 +43,7 @@ type done struct {
 }
 
 // actions are all that this EC2 can do. Each runs alone in its region.
-var actions = map[string]func(*area, *query.Form) (response, error){
+var actions = map[string]func(*area, *request) (response, error){
 	"CopyImage":                            handleFrom((*area).copyImage),
 	"CopySnapshot":                         handleFrom((*area).copySnapshot),
 	"CreateKeyPair":                        handle((*area).createKeyPair),
@@ -88,14 +87,13 @@ var actions = map[string]func(*area, *query.Form) (response, error){
 }
 
 // handle makes an action out of a function that takes its decoded input.
-func handle[In any, Out response](f func(*area, *In) (Out, error)) func(*area, *query.Form) (response, error) {
-	return func(a *area, form *query.Form) (response, error) {
+func handle[In any, Out response](f func(*area, *In) (Out, error)) func(*area, *request) (response, error) {
+	return func(a *area, r *request) (response, error) {
 		in := new(In)
-		if err := form.Decode(in); err != nil {
+		if err := r.form.Decode(in); err != nil {
 			return nil, queryError(err)
 		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
+		defer a.begin(r)()
 		out, err := f(a, in)
 		if err != nil {
 			return nil, err // not out: a nil pointer in it would not be a nil response
@@ -103,6 +101,8 @@ func handle[In any, Out response](f func(*area, *In) (Out, error)) func(*area, *
 		return out, nil
 	}
 }
+
+func (ec2) action(r *request) string { return r.queryAction() }
 
 func (ec2) serve(w http.ResponseWriter, r *request) error {
 	form, err := r.params()
@@ -120,7 +120,7 @@ func (ec2) serve(w http.ResponseWriter, r *request) error {
 	case version != ec2Version:
 		return errorf("NoSuchVersion", "The requested version (%.40s) of service AmazonEC2 does not exist", version)
 	}
-	out, err := do(r.area, form)
+	out, err := do(r.area, r)
 	if err != nil {
 		return err
 	}
@@ -153,6 +153,14 @@ func (ec2) denied(err error) *apiError {
 		return errorf("AuthFailure", "AWS was not able to validate the provided access credentials")
 	}
 	return errorf("InternalError", "An internal error has occurred")
+}
+
+func (ec2) refusals() refusals {
+	return refusals{
+		throttled:   apiError{Status: http.StatusServiceUnavailable, Code: "RequestLimitExceeded", Message: "Request limit exceeded."},
+		unavailable: apiError{Status: http.StatusServiceUnavailable, Code: "Unavailable", Message: "The service is unavailable. Please try again shortly."},
+		forbidden:   apiError{Status: http.StatusForbidden, Code: "UnauthorizedOperation", Message: "You are not authorized to perform this operation. "},
+	}
 }
 
 // writeXML writes a whole response. What it is given are our own structs, which always marshal.

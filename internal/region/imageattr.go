@@ -154,6 +154,7 @@ func (a *area) describeImageAttribute(in *imageAttributeIn) (*describeImageAttri
 	if err != nil {
 		return nil, err
 	}
+	i = a.seen(i)
 	out := &describeImageAttributeOut{ID: i.ID}
 	value := func(s string) *attributeValue {
 		if s == "" {

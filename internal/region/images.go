@@ -32,6 +32,8 @@ type image struct {
 	Created                   time.Time
 	permissions               // to launch it
 	Tags                      map[string]string
+	Ready                     time.Time // when a pending image is available; zero: when its bundle has been read
+	Fails                     bool      // instead
 	Deprecation, LastLaunch   time.Time
 	Protected                 bool          // from being deregistered
 	Cooldown                  time.Duration // for which protection outlives its end
@@ -219,7 +221,7 @@ func (a *area) describeImages(in *describeImagesIn) (*describeImagesOut, error) 
 	for _, id := range in.IDs {
 		if i, err := a.image(id); err != nil {
 			return nil, err
-		} else if !i.registered() {
+		} else if !a.seen(i).registered() {
 			return nil, notFound(id)
 		}
 	}
@@ -229,11 +231,12 @@ func (a *area) describeImages(in *describeImagesIn) (*describeImagesOut, error) 
 	self := a.r.opt.AccountID
 	var all []imageXML
 	for id, i := range a.images.rows {
+		i = a.seen(a.settled(i))
 		executable := func(who string) bool {
 			return who == "all" && i.Public || slices.Contains(i.Users, who) || who == "self" && slices.Contains(i.Users, self)
 		}
 		owned := func(who string) bool { return who == "self" || who == self }
-		if i.registered() && (i.State != imageDisabled || in.IncludeDisabled) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) &&
+		if a.visible(id) && i.registered() && (i.State != imageDisabled || in.IncludeDisabled) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) &&
 			(len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, owned)) &&
 			(len(in.ExecutableBy) == 0 || slices.ContainsFunc(in.ExecutableBy, executable)) {
 			all = append(all, a.imageXML(i))
@@ -254,8 +257,8 @@ func (a *area) image(id string) (*image, error) {
 	if !validID("ami-", id) {
 		return nil, errorf("InvalidAMIID.Malformed", "Invalid id: \"%.100s\" (expecting \"ami-...\")", id)
 	}
-	if i := a.images.rows[id]; i != nil {
-		return i, nil
+	if i := a.images.rows[id]; i != nil && a.visible(id) {
+		return a.settled(i), nil
 	}
 	return nil, notFound(id)
 }
@@ -315,11 +318,7 @@ func (a *area) deregisterImage(in *deregisterImageIn) (*deregisterImageOut, erro
 	if p := i.protection(a.r.opt.Now()); p != protectionOff {
 		return nil, errorf("OperationNotPermitted", "The image '%s' cannot be deregistered: its deregistration protection is %s", i.ID, p)
 	}
-	if err := in.dry(); err != nil {
-		return nil, err
-	}
-	i.State = imageDeregistered
-	if err := a.images.put(i.ID, i); err != nil {
+	if err := a.changeImage(i, in.dryRun, func(next *image) { next.State = imageDeregistered }); err != nil {
 		return nil, err
 	}
 	out := &deregisterImageOut{done: done{Return: true}}

@@ -12,14 +12,15 @@ import (
 
 // jsonService is a service of the AWS JSON 1.1 protocol: the action in a header, JSON in and out.
 type jsonService struct {
-	name    string // as in the scope of a signature
-	prefix  string // of the header, before the action
-	actions map[string]func(*area, []byte) (any, error)
+	name      string // as in the scope of a signature
+	prefix    string // of the header, before the action
+	throttled string // the code for too many requests
+	actions   map[string]func(*area, *request) (any, error)
 }
 
 // jsonServices are those that there are, by the name in the scope of a signature.
 var jsonServices = map[string]*jsonService{
-	"ssm": {"ssm", "AmazonSSM", map[string]func(*area, []byte) (any, error){
+	"ssm": {"ssm", "AmazonSSM", "ThrottlingException", map[string]func(*area, *request) (any, error){
 		"AddTagsToResource":      handleJSON((*area).addParameterTags),
 		"DeleteParameter":        handleJSON((*area).deleteParameter),
 		"DeleteParameters":       handleJSON((*area).deleteParameters),
@@ -31,7 +32,7 @@ var jsonServices = map[string]*jsonService{
 		"PutParameter":           handleJSON((*area).putParameter),
 		"RemoveTagsFromResource": handleJSON((*area).removeParameterTags),
 	}},
-	"servicequotas": {"servicequotas", "ServiceQuotasV20190624", map[string]func(*area, []byte) (any, error){
+	"servicequotas": {"servicequotas", "ServiceQuotasV20190624", "TooManyRequestsException", map[string]func(*area, *request) (any, error){
 		"GetAWSDefaultServiceQuota": handleJSON((*area).getDefaultQuota),
 		"GetServiceQuota":           handleJSON((*area).getServiceQuota),
 		"ListServiceQuotas":         handleJSON((*area).listServiceQuotas),
@@ -40,27 +41,34 @@ var jsonServices = map[string]*jsonService{
 
 // handleJSON makes an action out of a function that takes its decoded input. A member that the input does not have is
 // refused: it would mean something.
-func handleJSON[In any](f func(*area, *In) (any, error)) func(*area, []byte) (any, error) {
-	return func(a *area, body []byte) (any, error) {
+func handleJSON[In any](f func(*area, *In) (any, error)) func(*area, *request) (any, error) {
+	return func(a *area, r *request) (any, error) {
 		in := new(In)
-		dec := json.NewDecoder(bytes.NewReader(body))
+		dec := json.NewDecoder(bytes.NewReader(r.body))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(in); err != nil {
 			return nil, errorf("SerializationException", "The request's JSON is malformed, or has a member that the local region does not know: %v", err)
 		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
+		defer a.begin(r)()
 		return f(a, in)
 	}
 }
 
-func (s *jsonService) serve(w http.ResponseWriter, r *request) error {
+func (s *jsonService) action(r *request) string {
 	action, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), s.prefix+".")
+	if !ok {
+		return ""
+	}
+	return action
+}
+
+func (s *jsonService) serve(w http.ResponseWriter, r *request) error {
+	action := s.action(r)
 	do := s.actions[action]
-	if !ok || do == nil || r.Method != http.MethodPost {
+	if do == nil || r.Method != http.MethodPost {
 		return errorf("UnknownOperationException", "The local region has no operation %.100s of %s", r.Header.Get("X-Amz-Target"), s.name)
 	}
-	out, err := do(r.area, r.body)
+	out, err := do(r.area, r)
 	if err != nil {
 		return err
 	}
@@ -68,6 +76,14 @@ func (s *jsonService) serve(w http.ResponseWriter, r *request) error {
 	w.Header().Set("Content-Type", jsonType)
 	_ = json.NewEncoder(w).Encode(out) // the client has gone: there is nobody left to tell
 	return nil
+}
+
+func (s *jsonService) refusals() refusals {
+	return refusals{
+		throttled:   apiError{Status: http.StatusBadRequest, Code: s.throttled, Message: "Rate exceeded"},
+		unavailable: apiError{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailableException", Message: "Service is unavailable"},
+		forbidden:   apiError{Status: http.StatusBadRequest, Code: "AccessDeniedException"},
+	}
 }
 
 const jsonType = "application/x-amz-json-1.1"

@@ -387,7 +387,7 @@ func TestParent(t *testing.T) {
 func TestAuthentication(t *testing.T) {
 	t.Parallel()
 	hand := &clock{}
-	f := newFixture(t, Options{Now: hand.now})
+	f := newFixture(t, Options{Signed: hand.now})
 	good := f.region.Credentials()
 	wrong, unknown, session := good, good, good
 	wrong.SecretAccessKey, unknown.AccessKeyID, session.SessionToken = "guess", "AKIAUNKNOWN", "token"

@@ -62,6 +62,9 @@ func (a *area) parameter(name string) *parameter {
 		}
 		name = rest
 	}
+	if !a.visible(parameterID(name)) {
+		return nil
+	}
 	return a.parameters.rows[parameterID(name)]
 }
 
@@ -235,7 +238,7 @@ func (a *area) deleteParameters(in *parameterNamesIn) (any, error) {
 func (a *area) sortedParameters(pass func(*parameter) bool) []*parameter {
 	var all []*parameter
 	for p := range maps.Values(a.parameters.rows) {
-		if pass(p) {
+		if a.visible(parameterID(p.Name)) && pass(p) {
 			all = append(all, p)
 		}
 	}

@@ -29,6 +29,7 @@ import (
 
 	"ingot/internal/fault"
 	"ingot/internal/region/blocks"
+	"ingot/internal/region/faults"
 )
 
 // Options say what a Region is.
@@ -48,7 +49,12 @@ type Options struct {
 	// sets ("block-new-sharing"); "": the account decides for itself, and has not blocked anything.
 	ImagePolicy string
 	Now         func() time.Time // the clock; nil: time.Now
-	Log         *slog.Logger     // a line per request; nil: none
+	Signed      func() time.Time // the clock that signatures are judged by, since clients know no other; nil: time.Now
+	Faults      []faults.Rule    // in force from the start; SetFaults changes them
+	FaultsFile  string           // a file of such rules instead, which is followed while the region is open; "": none
+	// Watch is called before and after each call whose sender is known, before its reply is sent; the call waits for it. nil: nobody.
+	Watch func(Event)
+	Log   *slog.Logger // a line per request; nil: none
 }
 
 // Region is the server. It is an http.Handler; whoever serves it must listen on loopback alone.
@@ -60,6 +66,7 @@ type Region struct {
 	keygen sync.Mutex // held while the key for bundles is made
 	secret []byte     // keys the tokens that clients hand back
 	areas  map[string]*area
+	faults *faults.Set
 
 	ctx    context.Context // of everything that outlives a request
 	cancel context.CancelFunc
@@ -79,6 +86,10 @@ type area struct {
 	config    *table[settings]
 
 	parameters *table[parameter]
+
+	effect faults.Effect        // on the call that holds mu
+	hidden map[string]time.Time // what is not seen yet, by id, and until when
+	stale  map[string]staleImage
 }
 
 // identity is what Dir/identity.json holds: secrets that stay the same over restarts.
@@ -93,6 +104,9 @@ func Open(ctx context.Context, opt Options) (*Region, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	if opt.Signed == nil {
+		opt.Signed = time.Now
+	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
@@ -102,10 +116,11 @@ func Open(ctx context.Context, opt Options) (*Region, error) {
 	if opt.Regions == nil {
 		opt.Regions = defaultRegions()
 	}
-	r := &Region{opt: opt, areas: map[string]*area{}}
+	r := &Region{opt: opt, areas: map[string]*area{}, faults: faults.New(opt.Now)}
 	r.ctx, r.cancel = context.WithCancel(ctx)
 	if err := r.open(); err != nil {
 		r.cancel()
+		r.work.Wait()
 		if r.lock != nil {
 			r.lock.Close()
 		}
@@ -115,6 +130,9 @@ func Open(ctx context.Context, opt Options) (*Region, error) {
 }
 
 func (r *Region) open() (err error) {
+	if err := r.startFaults(); err != nil {
+		return err
+	}
 	dir := r.opt.Dir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -185,7 +203,7 @@ func (r *Region) identify() error {
 }
 
 func (r *Region) openArea(name string) (*area, error) {
-	a := &area{r: r, name: name}
+	a := &area{r: r, name: name, hidden: map[string]time.Time{}, stale: map[string]staleImage{}}
 	dir := filepath.Join(r.opt.Dir, name)
 	var err error
 	if a.images, err = openTable[image](dir, "ami-"); err != nil {
@@ -206,6 +224,9 @@ func (r *Region) openArea(name string) (*area, error) {
 	if a.parameters, err = openTable[parameter](dir, parameterPrefix); err != nil {
 		return nil, err
 	}
+	a.images.changing = a.changeSeen
+	a.snapshots.changing = func(id string, old *snapshot) { a.hide(id, old == nil) }
+	a.parameters.changing = func(id string, old *parameter) { a.hide(id, old == nil) }
 	for _, s := range a.snapshots.rows {
 		if err := s.load(a); err != nil {
 			return nil, err
@@ -225,7 +246,7 @@ func (a *area) afterSweep(missing map[blocks.Sum]bool) error {
 		}
 	}
 	for _, i := range a.images.rows {
-		if i.State == statePending {
+		if i.State == statePending && i.Ready.IsZero() {
 			a.examine(i)
 		}
 	}

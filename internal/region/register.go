@@ -102,10 +102,14 @@ func (a *area) registerImage(in *registerImageIn) (*registerImageOut, error) {
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
+	bundled := i.State == statePending
+	if !bundled {
+		a.settleLater(i)
+	}
 	if err := a.images.put(i.ID, i); err != nil {
 		return nil, err
 	}
-	if i.State == statePending {
+	if bundled {
 		a.examine(i)
 	}
 	return &registerImageOut{ID: i.ID}, nil
@@ -292,7 +296,7 @@ func (a *area) fit(v *volumeSpec, device string, in *ebsIn) error {
 	}
 	s := a.snapshot(v.Snapshot)
 	switch {
-	case s == nil:
+	case s == nil || !a.visible(s.ID):
 		return errorf("InvalidSnapshot.NotFound", "The snapshot '%s' does not exist.", v.Snapshot)
 	case s.State != stateCompleted:
 		return errorf("IncorrectState", "Snapshot is in invalid state - %s", s.State)

@@ -65,7 +65,7 @@ var s3Headers = []string{"X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Acl", "X-A
 	"X-Amz-Checksum-Mode", "X-Amz-Checksum-Algorithm", "X-Amz-User-Agent"}
 
 // operation finds what a request asks for, and refuses what asks for more than is there.
-func (r *s3Request) operation() (*s3Operation, error) {
+func (r *s3Request) operation() (name string, _ *s3Operation, err error) {
 	level := "service"
 	if r.key != "" {
 		level = "object"
@@ -73,36 +73,69 @@ func (r *s3Request) operation() (*s3Operation, error) {
 		level = "bucket"
 	}
 	var found *s3Operation
-	for _, o := range s3Operations {
+	for n, o := range s3Operations {
 		if o.method == r.Method && o.level == level && (o.sub == "" && found == nil || o.sub != "" && r.query.Has(o.sub)) {
-			found = &o
+			name, found = n, &o
 		}
 	}
 	for name := range r.query {
 		if name != "x-id" && (found == nil || name != found.sub && !slices.Contains(found.params, name)) {
-			return nil, notImplemented("the parameter " + name)
+			return "", nil, notImplemented("the parameter " + name)
 		}
 	}
 	if found == nil {
-		return nil, s3Errorf(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+		return "", nil, s3Errorf(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 	}
 	for name := range r.Header {
 		if strings.HasPrefix(name, "X-Amz-") && !slices.Contains(s3Headers, name) &&
 			!strings.HasPrefix(name, "X-Amz-Meta-") && checksums[strings.TrimPrefix(name, checksumHeader)] == nil {
-			return nil, notImplemented("the header " + strings.ToLower(name))
+			return "", nil, notImplemented("the header " + strings.ToLower(name))
 		}
 	}
-	return found, nil
+	return name, found, nil
 }
 
-func (s3) serve(w http.ResponseWriter, hr *request) error {
+func newS3Request(hr *request) (*s3Request, error) {
 	r := &s3Request{request: hr, store: hr.area.r.s3}
 	r.bucket, r.key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	var err error
 	if r.query, err = url.ParseQuery(r.URL.RawQuery); err != nil {
-		return s3Errorf(http.StatusBadRequest, "InvalidURI", "Couldn't parse the specified URI.")
+		return nil, s3Errorf(http.StatusBadRequest, "InvalidURI", "Couldn't parse the specified URI.")
 	}
-	o, err := r.operation()
+	return r, nil
+}
+
+func (s3) action(hr *request) string {
+	r, err := newS3Request(hr)
+	if err != nil {
+		return ""
+	}
+	name, _, err := r.operation()
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+func (s3) refusals() refusals {
+	return refusals{
+		throttled:   apiError{Status: http.StatusServiceUnavailable, Code: "SlowDown", Message: "Please reduce your request rate."},
+		unavailable: apiError{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: "Service is unable to handle request."},
+		forbidden:   apiError{Status: http.StatusForbidden, Code: "AccessDenied"},
+		permissions: s3Permissions,
+	}
+}
+
+// s3Permissions are the permissions that S3's operations need, where they are not named like the operation.
+var s3Permissions = map[string]string{"DeleteBucketOwnershipControls": "PutBucketOwnershipControls", "DeleteObjects": "DeleteObject",
+	"HeadBucket": "ListBucket", "HeadObject": "GetObject", "ListBuckets": "ListAllMyBuckets", "ListObjects": "ListBucket", "ListObjectsV2": "ListBucket"}
+
+func (s3) serve(w http.ResponseWriter, hr *request) error {
+	r, err := newS3Request(hr)
+	if err != nil {
+		return err
+	}
+	_, o, err := r.operation()
 	if err != nil {
 		return err
 	}
@@ -125,7 +158,7 @@ func (r *Region) readS3(req *request, sig *sigv4.Signature) error {
 	case strings.HasPrefix(digest, "STREAMING-"):
 		return notImplemented("the payload's encoding " + digest)
 	}
-	if err := sig.Verify(req.Request, digest, r.opt.SecretKey, r.opt.Now()); err != nil {
+	if err := sig.Verify(req.Request, digest, r.opt.SecretKey, r.opt.Signed()); err != nil {
 		return s3{}.denied(err)
 	}
 	if req.area = r.areas[sig.Region]; req.area == nil {

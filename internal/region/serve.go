@@ -16,6 +16,7 @@ import (
 
 	"ingot/internal/httpserve"
 	"ingot/internal/region/blocks"
+	"ingot/internal/region/faults"
 	"ingot/internal/region/query"
 	"ingot/internal/region/sigv4"
 )
@@ -23,19 +24,25 @@ import (
 // request is a request whose body was read and whose sender is known.
 type request struct {
 	*http.Request
-	id   string // its x-amzn-RequestId
-	body []byte
-	sum  blocks.Sum // of the body
-	area *area      // the region it is for
+	id     string // its x-amzn-RequestId
+	body   []byte
+	sum    blocks.Sum // of the body
+	area   *area      // the region it is for
+	form   *query.Form
+	effect faults.Effect
 }
 
 // service speaks one AWS service's protocol.
 type service interface {
+	// action tells what a request asks for, "" where that cannot be told.
+	action(r *request) string
 	// serve answers, or returns an error for fail to write.
 	serve(w http.ResponseWriter, r *request) error
 	fail(w http.ResponseWriter, id string, err *apiError)
 	// denied words the failures of authentication as the service does.
 	denied(err error) *apiError
+	// refusals are the service's words for what rules of faults do.
+	refusals() refusals
 }
 
 // bodies holds buffers for request bodies: a block and one byte, so that a body that is too long shows.
@@ -54,7 +61,7 @@ func (r *Region) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		buf := bodies.Get().(*[blocks.Size + 1]byte)
 		defer bodies.Put(buf)
 		if err = r.read(req, sig, svc, buf[:]); err == nil {
-			err = svc.serve(w, req)
+			err = r.answer(w, req, svc, sig.Service)
 		}
 	}
 	if err != nil {
@@ -134,9 +141,9 @@ func (r *Region) authenticate(req *request, sig *sigv4.Signature) error {
 	case said != "" && said != digest:
 		return sigv4.ErrMismatch
 	}
-	err := sig.Verify(req.Request, digest, r.opt.SecretKey, r.opt.Now())
+	err := sig.Verify(req.Request, digest, r.opt.SecretKey, r.opt.Signed())
 	if said == "" && unsigned && errors.Is(err, sigv4.ErrMismatch) {
-		err = sig.Verify(req.Request, sigv4.Unsigned, r.opt.SecretKey, r.opt.Now())
+		err = sig.Verify(req.Request, sigv4.Unsigned, r.opt.SecretKey, r.opt.Signed())
 	}
 	return err
 }
@@ -150,6 +157,9 @@ func (r *Region) Serve(ctx context.Context, l net.Listener) error {
 
 // params reads the parameters of a query request: the body's of a POST, the URL's of a GET.
 func (r *request) params() (*query.Form, error) {
+	if r.form != nil {
+		return r.form, nil
+	}
 	text := r.URL.RawQuery
 	if r.Method == http.MethodPost {
 		if text != "" {
@@ -158,7 +168,17 @@ func (r *request) params() (*query.Form, error) {
 		text += string(bytes.TrimSpace(r.body))
 	}
 	form, err := query.Parse(text)
+	r.form = form
 	return form, queryError(err)
+}
+
+// queryAction returns the action of a query request.
+func (r *request) queryAction() string {
+	form, err := r.params()
+	if err != nil {
+		return ""
+	}
+	return form.Value("Action")
 }
 
 // queryError turns a refusal by the decoder into one by EC2.

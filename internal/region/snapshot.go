@@ -40,9 +40,11 @@ type snapshot struct {
 	Timeout                 time.Duration // without writes, after which a pending snapshot fails
 	Started                 time.Time
 	Tags                    map[string]string
-	Volume                  string // that it was made from; "": none
-	Copy                    bool   // it was made from another snapshot
-	permissions                    // to make volumes of it
+	Volume                  string    // that it was made from; "": none
+	Copy                    bool      // it was made from another snapshot
+	Ready                   time.Time // when a pending snapshot that is whole ends being it; zero: it is not whole
+	Fails                   bool      // what becomes of it then
+	permissions                       // to make volumes of it
 
 	mu        sync.Mutex
 	base      map[int32]blocks.Sum // what the parent has, save where own has other
@@ -139,7 +141,7 @@ var errNotPending = errors.New("the snapshot is not pending")
 func (s *snapshot) put(store *blocks.Store, index int32, sum blocks.Sum, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.State != statePending {
+	if s.State != statePending || !s.Ready.IsZero() {
 		store.Drop(sum)
 		return errNotPending
 	}
@@ -228,19 +230,44 @@ func (s *snapshot) lost(missing map[blocks.Sum]bool) bool {
 }
 
 // snapshot returns a snapshot by id, or nil. One whose upload has stalled for longer than its time limit is
-// failed here: nothing can see it before somebody asks for it.
+// failed here, and one that is whole completed when its time has come: nothing can see it before somebody asks for it.
 func (a *area) snapshot(id string) *snapshot {
 	s := a.snapshots.rows[id]
 	if s == nil || s.State != statePending {
 		return s
 	}
+	now := a.r.opt.Now()
 	s.mu.Lock()
-	stalled := a.r.opt.Now().Sub(s.lastWrite) > s.Timeout
+	stalled := s.Ready.IsZero() && now.Sub(s.lastWrite) > s.Timeout
+	ready := !s.Ready.IsZero() && !now.Before(s.Ready)
 	s.mu.Unlock()
-	if stalled {
-		if err := errors.Join(s.finish(stateError), a.snapshots.put(id, s)); err != nil {
-			a.r.opt.Log.Error("failing a stalled snapshot", "snapshot", id, "error", err)
-		}
+	if !stalled && !ready {
+		return s
+	}
+	state := stateCompleted
+	if stalled || s.Fails {
+		state = stateError
+	}
+	if err := errors.Join(s.finish(state), a.snapshots.put(id, s)); err != nil {
+		a.r.opt.Log.Error("ending a pending snapshot", "snapshot", id, "error", err)
 	}
 	return s
+}
+
+// open says whether blocks can be put into the snapshot.
+func (s *snapshot) open() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.State == statePending && s.Ready.IsZero()
+}
+
+// complete ends the upload of a snapshot that is whole: it is completed, at once or when the call's fault says.
+func (a *area) complete(s *snapshot) error {
+	if e := a.effect; e.Pending > 0 || e.Fail {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.Ready, s.Fails = a.r.opt.Now().Add(e.Pending), e.Fail
+		return s.closeJournal()
+	}
+	return s.finish(stateCompleted)
 }

@@ -18,7 +18,7 @@ func (a *area) mySnapshot(id string) (*snapshot, error) {
 	if !validID("snap-", id) {
 		return nil, errorf("InvalidSnapshotID.Malformed", "Invalid id: \"%.100s\" (expecting \"snap-...\")", id)
 	}
-	if s := a.snapshot(id); s != nil {
+	if s := a.snapshot(id); s != nil && a.visible(id) {
 		return s, nil
 	}
 	return nil, notFound(id)

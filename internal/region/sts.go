@@ -22,6 +22,16 @@ type callerIdentityXML struct {
 	ID      string `xml:"ResponseMetadata>RequestId"`
 }
 
+func (sts) action(r *request) string { return r.queryAction() }
+
+func (sts) refusals() refusals {
+	return refusals{
+		throttled:   apiError{Status: http.StatusBadRequest, Code: "Throttling", Message: "Rate exceeded"},
+		unavailable: apiError{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: "Service is unavailable"},
+		forbidden:   apiError{Status: http.StatusForbidden, Code: "AccessDenied"},
+	}
+}
+
 func (sts) serve(w http.ResponseWriter, r *request) error {
 	form, err := r.params()
 	if err != nil {

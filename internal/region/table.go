@@ -18,6 +18,7 @@ import (
 type table[T any] struct {
 	dir, prefix string // prefix is that of the ids: "ami-"
 	rows        map[string]*T
+	changing    func(id string, old *T) // called before a row is put, with the one in its place or nil; may be nil
 }
 
 const rowExt = ".json"
@@ -64,6 +65,9 @@ func (t *table[T]) put(id string, row *T) error {
 	}
 	if err := renameio.WriteFile(t.path(id), data, 0o644); err != nil {
 		return fmt.Errorf("storing %s: %w", id, err)
+	}
+	if t.changing != nil {
+		t.changing(id, t.rows[id])
 	}
 	t.rows[id] = row
 	return nil

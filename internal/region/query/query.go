@@ -99,13 +99,20 @@ func (f *Form) add(name, value string) error {
 	return nil
 }
 
+// Value returns the value of a top-level parameter.
+func (f *Form) Value(name string) string {
+	if n := f.children[name]; n != nil && n.value != nil {
+		return *n.value
+	}
+	return ""
+}
+
 // Take returns the value of a top-level parameter and removes it from the form.
 func (f *Form) Take(name string) string {
-	n := f.children[name]
-	if n == nil || n.value == nil {
+	v, n := f.Value(name), f.children[name]
+	if n == nil {
 		return ""
 	}
-	v := *n.value
 	if n.value = nil; len(n.children) == 0 {
 		delete(f.children, name)
 	}
