@@ -48,7 +48,8 @@ var newer = []string{
 var newerActions = []string{
 	"DisableImage", "DisableImageBlockPublicAccess", "DisableImageDeregistrationProtection", "DisableSnapshotBlockPublicAccess", "EnableImage",
 	"EnableImageBlockPublicAccess", "EnableImageDeregistrationProtection", "EnableSnapshotBlockPublicAccess", "GetImageBlockPublicAccessState",
-	"GetSnapshotBlockPublicAccessState",
+	"GetSnapshotBlockPublicAccessState", "CreateImageUsageReport", "DeleteImageUsageReport", "DescribeImageReferences",
+	"DescribeImageUsageReportEntries", "DescribeImageUsageReports",
 }
 
 var loadModel = sync.OnceValue(func() *model {

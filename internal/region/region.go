@@ -86,6 +86,7 @@ type area struct {
 	config    *table[settings]
 
 	parameters *table[parameter]
+	reports    *table[usageReport]
 
 	effect faults.Effect        // on the call that holds mu
 	hidden map[string]time.Time // what is not seen yet, by id, and until when
@@ -222,6 +223,9 @@ func (r *Region) openArea(name string) (*area, error) {
 		return nil, err
 	}
 	if a.parameters, err = openTable[parameter](dir, parameterPrefix); err != nil {
+		return nil, err
+	}
+	if a.reports, err = openTable[usageReport](dir, "amiur-"); err != nil {
 		return nil, err
 	}
 	a.images.changing = a.changeSeen

@@ -2,12 +2,12 @@ package faults
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/renameio/v2"
 )
 
 func TestMeet(t *testing.T) {
@@ -84,8 +84,8 @@ func FuzzParse(f *testing.F) {
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "faults.yaml")
-	write := func(text string) {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	write := func(text string) { // whole: a file of half the rules is one, too
+		if err := renameio.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

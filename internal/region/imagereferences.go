@@ -1,0 +1,78 @@
+package region
+
+import (
+	"cmp"
+	"slices"
+)
+
+// reference is what DescribeImageReferences finds: something of the account that names an image.
+type reference struct {
+	Image string `xml:"imageId"`
+	Type  string `xml:"resourceType"`
+	ARN   string `xml:"arn"`
+}
+
+// referenceTypes are the types of resources that EC2 looks into.
+var referenceTypes = []string{"ec2:Instance", "ec2:LaunchTemplate", "ssm:Parameter", "imagebuilder:ImageRecipe", "imagebuilder:ContainerRecipe"}
+
+type describeImageReferencesIn struct {
+	dryRun
+	paged
+	Images []string `q:"ImageId"`
+	All    bool     `q:"IncludeAllResourceTypes"`
+	Types  []struct {
+		Name string `q:"ResourceType"`
+	} `q:"ResourceType"`
+}
+
+type describeImageReferencesOut struct {
+	reply
+	References list[reference] `xml:"imageReferenceSet"`
+	Next       string          `xml:"nextToken,omitempty"`
+}
+
+func (a *area) describeImageReferences(in *describeImageReferencesIn) (*describeImageReferencesOut, error) {
+	if len(in.Images) == 0 {
+		return nil, missing("ImageId")
+	}
+	if !in.All && len(in.Types) == 0 {
+		return nil, errorf("MissingParameter", "Either IncludeAllResourceTypes or ResourceTypes must be specified")
+	}
+	wanted := map[string]bool{}
+	for _, t := range in.Types {
+		if !slices.Contains(referenceTypes, t.Name) {
+			return nil, errorf("InvalidParameterValue", "Value (%.60s) for parameter resourceType is invalid.", t.Name)
+		}
+		wanted[t.Name] = true
+	}
+	for _, id := range in.Images {
+		i, err := a.image(id)
+		if err != nil {
+			return nil, err
+		}
+		if !i.registered() {
+			return nil, unavailable(id)
+		}
+	}
+	if err := in.dry(); err != nil {
+		return nil, err
+	}
+	all := slices.DeleteFunc(a.references(), func(r reference) bool {
+		return !slices.Contains(in.Images, r.Image) || !in.All && !wanted[r.Type]
+	})
+	slices.SortFunc(all, func(a, b reference) int { return cmp.Or(cmp.Compare(a.Image, b.Image), cmp.Compare(a.ARN, b.ARN)) })
+	out := &describeImageReferencesOut{}
+	var err error
+	out.References.Items, out.Next, err = page(a.r, "DescribeImageReferences", in.paged, 1, false, all)
+	return out, err
+}
+
+// references returns all that names an image.
+func (a *area) references() (all []reference) {
+	for id, i := range a.instances.rows {
+		if i.State != stateTerminated {
+			all = append(all, reference{i.Image, "ec2:Instance", "arn:aws:ec2:" + a.name + ":" + a.r.opt.AccountID + ":instance/" + id})
+		}
+	}
+	return all
+}
