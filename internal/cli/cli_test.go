@@ -85,6 +85,7 @@ func TestScript(t *testing.T) {
 			"take":          take,
 			"expand":        expand,
 			"lines-of-json": linesOfJSON,
+			"booted":        booted,
 		},
 	})
 }
@@ -115,6 +116,17 @@ func expand(ts *testscript.TestScript, _ bool, args []string) {
 		text := strings.NewReplacer("$MIRROR", ts.Getenv("MIRROR"), "$KEY", ts.Getenv("KEY")).Replace(ts.ReadFile(name))
 		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
 	}
+}
+
+// booted writes a verdict on an artifact, as a boot test that passed would: booted FOLDER
+func booted(ts *testscript.TestScript, _ bool, args []string) {
+	var manifest struct{ Disk string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(filepath.Join(args[0], "manifest.json"))), &manifest))
+	dir := ts.MkAbs(filepath.Join(args[0], "boot", "uefi-nvme"))
+	ts.Check(os.MkdirAll(dir, 0o755))
+	verdict, err := json.Marshal(map[string]any{"name": "uefi-nvme", "passed": true, "sha256": manifest.Disk})
+	ts.Check(err)
+	ts.Check(os.WriteFile(filepath.Join(dir, "verdict.json"), verdict, 0o644))
 }
 
 // tmpfs mounts a filesystem of a size until the script ends: tmpfs FOLDER SIZE

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,52 +17,120 @@ import (
 
 	"ingot/internal/fault"
 	"ingot/internal/machine"
+	"ingot/internal/publish"
+	"ingot/internal/publish/doctor"
+	"ingot/internal/recipe"
 	"ingot/internal/sandbox"
 )
 
 // checkup is one line of the doctor's report.
 type checkup struct {
 	Name   string `json:"name"`
+	Region string `json:"region,omitempty"`
 	OK     bool   `json:"ok"`
-	Needed bool   `json:"needed"` // building cannot do without it
+	Needed bool   `json:"needed"` // building, or publishing, cannot do without it
 	Detail string `json:"detail"`
 	Hint   string `json:"hint,omitempty"`
 }
 
 func (a *app) doctorVerb() *cobra.Command {
-	return &cobra.Command{
-		Use:   "doctor",
-		Short: "Check what this machine can do for ingot",
+	cmd := &cobra.Command{
+		Use:   "doctor [RECIPE]",
+		Short: "Check what this machine, and an AWS account, can do for ingot",
 		Long: `Check what this machine can do for ingot: namespaces to run packages' scripts in, QEMU and firmware to boot
 images with, KVM, disk space, the kernel's vsyscall page, which programs of CentOS 6 need, and emulators for
-images of other architectures. Exits with 8 when building images cannot work here.`,
-		Args: args(0, 0, "no arguments"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			all := a.checkups(cmd.Context())
-			if err := a.settle(); err != nil {
-				return err
-			}
-			var broken error
-			for _, c := range all {
-				if c.Needed && !c.OK {
-					broken = fault.New(fault.Host, errors.New("this machine cannot build images yet"), c.Hint)
-				}
-				if a.json {
-					a.result("check", c)
-					continue
-				}
-				mark := "✓"
-				if !c.OK {
-					mark = "✗"
-				}
-				fmt.Fprintf(a.out, "%s %-22s %s\n", mark, c.Name, c.Detail)
-				if c.Hint != "" {
-					fmt.Fprintf(a.out, "  %-22s → %s\n", "", c.Hint)
-				}
-			}
-			return broken
-		},
+images of other architectures. Exits with 8 when building images cannot work here.
+
+With --cloud, check the AWS account instead: whose credentials these are, which of the permissions that publishing needs
+are there (by dry runs), which regions are on, whether public images are blocked and by whom, whether new snapshots are
+encrypted by default, how much of the quotas is used, and, with a recipe that has one, the bucket for instance store.
+A recipe says which regions are looked at, and whether its images are to be public. Exits with 11 when publishing cannot work.
+Nothing is changed.`,
+		Args: args(0, 1, "at most one recipe"),
 	}
+	set, t := recipeFlags(cmd), target(cmd)
+	cloud := cmd.Flags().Bool("cloud", false, "check the AWS account, not this machine")
+	regions := cmd.Flags().StringSlice("region", nil, "`REGIONS` to look at, instead of the recipe's (default: those that need no opt-in)")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *cloud {
+			return a.cloudDoctor(cmd.Context(), args, set, *t, *regions)
+		}
+		if len(args) > 0 {
+			return fault.New(fault.Usage, errors.New("a recipe is for --cloud"), "see `"+cmd.CommandPath()+" --help`")
+		}
+		all := a.checkups(cmd.Context())
+		if err := a.settle(); err != nil {
+			return err
+		}
+		var broken error
+		for _, c := range all {
+			if c.Needed && !c.OK {
+				broken = fault.New(fault.Host, errors.New("this machine cannot build images yet"), c.Hint)
+			}
+			a.sayCheckup(c)
+		}
+		return broken
+	}
+	return cmd
+}
+
+func (a *app) sayCheckup(c checkup) {
+	if a.json {
+		a.result("check", c)
+		return
+	}
+	mark := "✓"
+	if !c.OK {
+		mark = "✗"
+	}
+	name := c.Name
+	if c.Region != "" {
+		name = c.Region + " " + name
+	}
+	fmt.Fprintf(a.out, "%s %-22s %s\n", mark, name, c.Detail)
+	if c.Hint != "" {
+		fmt.Fprintf(a.out, "  %-22s → %s\n", "", c.Hint)
+	}
+}
+
+// cloudDoctor looks at an AWS account.
+func (a *app) cloudDoctor(ctx context.Context, args []string, set settings, t publish.Target, regions []string) error {
+	clients, err := a.clients(ctx, t)
+	if err != nil {
+		return err
+	}
+	d := &doctor.Doctor{Clients: clients, Home: "us-east-1", Regions: regions}
+	if len(args) == 1 {
+		all, err := recipe.Load(args[0], set)
+		if err != nil {
+			return err
+		}
+		for _, r := range all {
+			d.Public = d.Public || r.Publish.Public
+			if slices.Contains(r.Publish.Kinds, recipe.InstanceStore) {
+				d.Bucket = r.Publish.Bucket
+			}
+			if len(regions) == 0 {
+				d.Regions = append(d.Regions, r.Publish.Regions...)
+			}
+		}
+		slices.Sort(d.Regions)
+		d.Regions = slices.Compact(d.Regions)
+	}
+	if len(d.Regions) > 0 {
+		d.Home = d.Regions[0]
+	}
+	all, err := d.Run(ctx)
+	if e := a.settle(); e != nil {
+		return errors.Join(err, e)
+	}
+	for _, c := range all {
+		if c.Needed && !c.OK && err == nil {
+			err = fault.New(fault.Denied, errors.New("publishing to this account cannot work yet: "+c.Name), c.Hint)
+		}
+		a.sayCheckup(checkup(c))
+	}
+	return err
 }
 
 func (a *app) checkups(ctx context.Context) []checkup {

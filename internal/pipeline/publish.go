@@ -42,12 +42,9 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	m := a.Manifest
 	o.Kind = cmp.Or(o.Kind, recipe.EBS)
 	r := catalog.Release{
-		ID: catalog.NewID(m.Name, m.Date, m.Disk), Name: m.Name, Description: m.Description, Distro: m.Distro,
+		ID: releaseID(m, o.Kind), Name: m.Name, Description: m.Description, Distro: m.Distro,
 		Version: m.Release, Arch: m.Arch, Kind: o.Kind, Date: m.Date, LockSHA256: m.Lock, DiskSHA256: m.Disk,
 		DiskSize: m.DiskSize, Blocks: m.Blocks, State: catalog.Candidate,
-	}
-	if o.Kind != recipe.EBS { // the same image, another release
-		r.ID += "-" + o.Kind
 	}
 	for _, p := range m.Packages {
 		r.Packages = append(r.Packages, catalog.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.Source})

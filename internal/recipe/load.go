@@ -133,6 +133,12 @@ func check(r *Recipe, n *node) error {
 	if _, err := duration(r.Schedule.Jitter); err != nil {
 		return fail([]string{"schedule", "jitter"}, "%v", err)
 	}
+	for field, text := range map[string]string{"age": r.Retain.Age, "launched": r.Retain.Launched, "disable-after": r.Retain.Disable,
+		"deregister-after": r.Retain.Deregister} {
+		if _, err := Age(text); err != nil {
+			return fail([]string{"retain", field}, "%v", err)
+		}
+	}
 	for field, text := range map[string]string{"disk.size": r.Disk.Size, "test.memory": r.Test.Memory} {
 		if _, err := Bytes(text); err != nil {
 			return fail(strings.Split(field, "."), "%v", err)

@@ -165,6 +165,8 @@ func TestLoadErrors(t *testing.T) {
 		{"module's kernels", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: e.tar, kernels: [\"[\"]}\n", "modules[0].kernels: "},
 		{"module's time", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: e.tar, timeout: long}\n", "modules[0].timeout: "},
 		{"module's patch", head + "modules:\n  - {name: ena, sha256: " + sum + ", source: e.tar, patches: [{source: none}]}\n", "modules[0].patches[0].source: "},
+		{"retain age", head + "retain: {age: 3 weeks}\n", `r.yaml:3:15: retain.age: "3 weeks" is no time span`},
+		{"retain backwards", head + "retain: {disable-after: -1d}\n", `retain.disable-after: "-1d" is no time span`},
 		{"bus", head + "test: {bus: [floppy]}\n", `test.bus[0]: "floppy" is none of`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

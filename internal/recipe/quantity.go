@@ -64,3 +64,6 @@ func orDefault(text string, def time.Duration) time.Duration {
 	}
 	return def
 }
+
+// DefaultGrace is how long a stage of retirement lasts, and how long ago a launch must be, where a recipe does not say.
+const DefaultGrace = 30 * 24 * time.Hour

@@ -197,10 +197,13 @@ const (
 // maxInstanceStore is the largest disk that can be an instance store-backed AMI, in bytes (bundle.MaxImageSize).
 const maxInstanceStore = 10 << 30
 
-// Retain says which releases stay.
+// Retain says which releases stay, and how those that do not are taken out of use: deprecated, then disabled, then deregistered.
 type Retain struct {
-	Releases int    `yaml:"releases,omitempty" json:"releases,omitempty" jsonschema:"minimum=1,description=Always keep this many newest releases"`
-	Age      string `yaml:"age,omitempty" json:"age,omitempty" jsonschema:"description=Keep what is younger\\, such as 90d"`
+	Releases   int    `yaml:"releases,omitempty" json:"releases,omitempty" jsonschema:"minimum=1,description=Always keep this many newest verified releases (default 1)"`
+	Age        string `yaml:"age,omitempty" json:"age,omitempty" jsonschema:"description=Keep what is younger\\, such as 90d"`
+	Launched   string `yaml:"launched,omitempty" json:"launched,omitempty" jsonschema:"description=Do not disable or deregister what was launched within this time (default 30d)"`
+	Disable    string `yaml:"disable-after,omitempty" json:"disable-after,omitempty" jsonschema:"description=Time from being deprecated to being disabled (default 30d)"`
+	Deregister string `yaml:"deregister-after,omitempty" json:"deregister-after,omitempty" jsonschema:"description=Time from being disabled to being deregistered with its snapshot (default 30d)"`
 }
 
 // Schedule says when the image is built anew.

@@ -169,3 +169,6 @@ func (b Bucket) list(ctx context.Context, prefix string) (map[string]int64, erro
 	}
 	return all, nil
 }
+
+// Ready returns an error where the bucket is not there, is in another region, or takes no access control lists.
+func (b Bucket) Ready(ctx context.Context) error { return b.prepare(ctx, false) }

@@ -55,6 +55,27 @@ func Find(ctx context.Context, b Bucket, at Location) ([]string, error) {
 	return keys, nil
 }
 
+// Within returns the keys of all manifests and parts in a folder of a bucket, in their order; none of those in folders below.
+func Within(ctx context.Context, b Bucket, folder string) ([]string, error) {
+	if err := b.exists(ctx); err != nil {
+		return nil, err
+	}
+	listed, err := b.list(ctx, folder+"/")
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for _, key := range slices.Sorted(maps.Keys(listed)) {
+		if path.Dir(key) == folder && bundleFile.MatchString(path.Base(key)) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// bundleFile is what the files of bundles are called.
+var bundleFile = regexp.MustCompile(`^.+\.(manifest|manifest\.xml|part\.[0-9]+)$`)
+
 // Delete deletes objects: the first, a manifest, before all others, so that what is left of a run that was killed is no
 // bundle, and the same call ends it. What is not there is no error.
 func Delete(ctx context.Context, b Bucket, keys []string, task *progress.Task) error {

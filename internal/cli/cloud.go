@@ -1,0 +1,20 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"ingot/internal/publish"
+)
+
+// target adds the flags that say which cloud is meant, and as whom to speak to it.
+func target(cmd *cobra.Command) *publish.Target {
+	var t publish.Target
+	cmd.Flags().StringVar(&t.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
+	cmd.Flags().StringVar(&t.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	return &t
+}
+
+// caution adds the flags of verbs that take something away.
+func caution(cmd *cobra.Command) (yes, dry *bool) {
+	return cmd.Flags().BoolP("yes", "y", false, "do not ask"), cmd.Flags().Bool("dry-run", false, "say what would be done, and do nothing")
+}
