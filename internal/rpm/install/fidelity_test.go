@@ -18,7 +18,7 @@ var explained = []string{
 	"var/lib/dnf", "var/lib/dnf/**", "var/log/dnf*", "var/log/hawkey.log",
 }
 
-// TestDNF compares with what dnf makes of the transmuted CentOS, a kernel with its initramfs included.
+// TestDNF compares with what dnf makes of the transmuted CentOS, a kernel without its initramfs included.
 func TestDNF(t *testing.T) {
 	if os.Getenv("INGOT_E2E") == "" {
 		t.Skip("INGOT_E2E is not set")
