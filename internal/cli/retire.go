@@ -173,7 +173,7 @@ func (a *app) retireUndoVerb() *cobra.Command {
 		Use:   "undo RELEASE",
 		Short: "Take back the deprecation or disabling of a release",
 		Long: `Enable a release's AMIs that are disabled, make those public again that were, and cancel their deprecation. Shares
-with single accounts are lost by disabling: ` + "`ingot reconcile`" + ` gives them again where the recipe names them. As long as the
+with single accounts are lost by disabling: ` + "`ingot publish`" + ` gives them again where the recipe names them. As long as the
 policy asks for it, the next ` + "`ingot retire`" + ` begins anew.`,
 		Args: args(1, 1, "a release of the catalogue"),
 	}

@@ -52,7 +52,7 @@ func (a *app) serveCatalog(ctx context.Context, address string) error {
 		}
 		return err
 	}
-	return a.serveOn(ctx, l, "")
+	return a.serveOn(ctx, l, nil, "")
 }
 
 // serveLines serves the catalogue, and drives the pipelines of recipes beside that.
@@ -80,7 +80,7 @@ func (a *app) serveLines(ctx context.Context, f *lineFlags, address string, path
 	}
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error {
-		return a.serveOn(ctx, l, fmt.Sprintf(", with the pipelines of %s", count(len(lines), "image")))
+		return a.serveOn(ctx, l, j, fmt.Sprintf(", with the pipelines of %s", count(len(lines), "image")))
 	})
 	both.Go(func() error { return p.Run(ctx) })
 	return both.Wait()
@@ -94,14 +94,14 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// serveOn serves the catalogue until ctx ends.
-func (a *app) serveOn(ctx context.Context, l net.Listener, with string) error {
+// serveOn serves the catalogue, and the runs where there are any, until ctx ends.
+func (a *app) serveOn(ctx context.Context, l net.Listener, runs web.Runs, with string) error {
 	store, err := a.catalog(ctx)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
 	fmt.Fprintf(a.out, "Serving the catalogue%s: http://%s (Ctrl-C stops it)\n", with, l.Addr())
-	handler := web.Handler(store, web.Options{Version: Version, Failed: func(r *http.Request, err error) {
+	handler := web.Handler(store, web.Options{Version: Version, Runs: runs, Failed: func(r *http.Request, err error) {
 		a.reporter.Logf("%s %s: %v", r.Method, r.URL.Path, err)
 	}})
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,

@@ -54,6 +54,8 @@ var params = map[string]param{
 	"document":        {description: "A document of the release, by name", pattern: `[A-Za-z0-9][A-Za-z0-9._-]{0,199}`},
 	"type":            {description: "The kernel: std, lts, ec2; which is the rest of the image's name behind arch-", pattern: `[a-z0-9][a-z0-9._-]{0,62}`},
 	"file":            {description: "A file of the pages", pattern: `[a-z0-9.]{1,60}`},
+	"run":             {description: "A run of a pipeline", pattern: `[0-9]{1,15}`},
+	"step":            {description: "Only the log of this step"},
 	"q":               {description: "Only packages whose name, version or source holds this"},
 }
 

@@ -31,7 +31,7 @@ func (s *server) page(status int, title string, content ...g.Node) (*answer, err
 			h.A(h.Class("skip"), h.Href("#content"), g.Text("Skip to content")),
 			h.Header(h.Class("top"), h.Div(h.Class("wide"),
 				h.A(h.Class("brand"), h.Href("/"), h.Img(h.Src(icon.url), h.Alt(""), h.Width("24"), h.Height("24")), g.Text(s.o.Title)),
-				h.Nav(h.Aria("label", "Site"), h.A(h.Href("/v1/latest"), g.Text("JSON")), h.A(h.Href("/v1/openapi.json"), g.Text("API")), h.A(h.Href("/feed.atom"), g.Text("Feed"))),
+				h.Nav(h.Aria("label", "Site"), g.If(s.o.Runs != nil, h.A(h.Href("/runs"), g.Text("Pipelines"))), h.A(h.Href("/v1/latest"), g.Text("JSON")), h.A(h.Href("/v1/openapi.json"), g.Text("API")), h.A(h.Href("/feed.atom"), g.Text("Feed"))),
 			)),
 			h.Main(h.ID("content"), h.Class("wide"), g.Group(content)),
 			h.Div(h.ID("status"), h.Role("status")),

@@ -23,6 +23,7 @@ const ServerName = "ingot"
 type Options struct {
 	Title   string                     // of the site; default "ingot"
 	Version string                     // of this program, for the metrics
+	Runs    Runs                       // the factory's journal: its pages; nil for none
 	Failed  func(*http.Request, error) // told of each request that failed for a reason of ours
 
 	static bool // the pages stand on a server that knows nothing of queries
@@ -67,6 +68,8 @@ func endpoints() []*endpoint {
 		{path: "/metrics", id: "metrics", summary: "Figures for Prometheus", answer: (*server).figures, kind: "text/plain; version=0.0.4; charset=utf-8", fresh: true},
 
 		{path: "/releases/{id}", id: "releasePage", query: []string{"q", "region"}, answer: (*server).release, kind: pageKind, page: true},
+		{path: "/runs", id: "runsPage", answer: (*server).pipelines, kind: pageKind, page: true, fresh: true},
+		{path: "/runs/{run}", id: "runPage", query: []string{"step"}, answer: (*server).run, kind: pageKind, page: true, fresh: true},
 		{path: "/assets/{file}", id: "asset", answer: (*server).asset, page: true},
 	}
 }

@@ -40,7 +40,7 @@ func (u Undone) String() string {
 
 // Undo takes back what is not for good: it enables a release's AMIs that are disabled, makes those public again that were, and
 // cancels their deprecation. regions limits it, where there are any. With dry it only says what it would do. Launch
-// permissions of single accounts are lost by disabling; `reconcile` gives those again that a recipe names.
+// permissions of single accounts are lost by disabling; publishing again gives those that a recipe names.
 func (r *Retirer) Undo(ctx context.Context, release string, regions []string, dry bool) ([]Undone, error) {
 	rel, err := r.Catalog.Get(ctx, release)
 	if err != nil {
