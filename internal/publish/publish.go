@@ -10,15 +10,14 @@ package publish
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 
 	"golang.org/x/sync/semaphore"
 
-	"ingot/internal/fault"
 	"ingot/internal/progress"
+	"ingot/internal/publish/fanout"
 )
 
 // Result is what became of one region. Err is nil when the image is there and complete.
@@ -104,18 +103,15 @@ func newJob(s *shared, clients Clients, region, account string) *job {
 
 // summary turns the failures of regions into one error.
 func summary(name string, results []Result) error {
-	var errs []error
+	var failed []error
+	succeeded := 0
 	for _, r := range results {
-		if r.Err != nil && !r.BestEffort {
-			errs = append(errs, fmt.Errorf("in %s: %w", r.Region, r.Err))
+		switch {
+		case r.Err == nil:
+			succeeded++
+		case !r.BestEffort:
+			failed = append(failed, fmt.Errorf("in %s: %w", r.Region, r.Err))
 		}
 	}
-	switch {
-	case len(errs) == 0:
-		return nil
-	case slices.ContainsFunc(results, func(r Result) bool { return r.Err == nil }):
-		return fault.New(fault.Partial, fmt.Errorf("publishing %s: %d of %d regions failed:\n%w", name, len(errs), len(results), errors.Join(errs...)),
-			"run the same command again: it does what is left")
-	}
-	return fault.New(fault.KindOf(errs[0]), fmt.Errorf("publishing %s: %w", name, errors.Join(errs...)), fault.HintOf(errs[0]))
+	return fanout.Summary("publishing "+name, failed, succeeded, len(results))
 }

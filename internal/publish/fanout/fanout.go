@@ -19,22 +19,23 @@ func Run(ctx context.Context, doing string, regions []string, do func(ctx contex
 		wg.Go(func() { errs[n] = do(ctx, region) })
 	}
 	wg.Wait()
-	return Summary(doing, regions, errs)
-}
-
-// Summary turns what became of each region into one error, as Run does.
-func Summary(doing string, regions []string, errs []error) error {
 	var failed []error
 	for n, err := range errs {
 		if err != nil {
 			failed = append(failed, fmt.Errorf("in %s: %w", regions[n], err))
 		}
 	}
+	return Summary(doing, failed, len(regions)-len(failed), len(regions))
+}
+
+// Summary turns failures, each of which names its region, into one error, as Run does. succeeded is how many of the regions
+// succeeded: fewer than the rest where a failure is not counted.
+func Summary(doing string, failed []error, succeeded, regions int) error {
 	switch {
 	case len(failed) == 0:
 		return nil
-	case len(failed) < len(regions):
-		return fault.New(fault.Partial, fmt.Errorf("%s: %d of %d regions failed:\n%w", doing, len(failed), len(regions), errors.Join(failed...)),
+	case succeeded > 0:
+		return fault.New(fault.Partial, fmt.Errorf("%s: %d of %d regions failed:\n%w", doing, len(failed), regions, errors.Join(failed...)),
 			"run the same command again: it does what is left")
 	}
 	return fault.New(fault.KindOf(failed[0]), fmt.Errorf("%s: %w", doing, errors.Join(failed...)), fault.HintOf(failed[0]))
