@@ -22,14 +22,12 @@ type Runs interface {
 	Runs(ctx context.Context, pipeline string, limit int) ([]journal.Run, error)
 	Pipelines(ctx context.Context) ([]journal.Pipeline, error)
 	Steps(ctx context.Context, id int64) ([]journal.Step, error)
-	Lines(ctx context.Context, run int64, step string, after int64, limit int) ([]journal.Line, error)
+	LastLines(ctx context.Context, run int64, step string, limit int) ([]journal.Line, error)
 }
 
 const (
-	runsShown  = 50   // on the page of all runs
-	linesShown = 400  // of a log: its end
-	linesRead  = 1000 // at once
-	linesMost  = 200_000
+	runsShown  = 50  // on the page of all runs
+	linesShown = 400 // of a log: its end
 )
 
 // pipelines is the page of what runs, what ran, and what will.
@@ -114,25 +112,16 @@ func (s *server) run(r *query) (*answer, error) {
 
 // logEnd returns the last lines of a log, and whether there are more before them.
 func (s *server) logEnd(ctx context.Context, run int64, step string) (text string, cut bool, err error) {
-	var end []string
-	after := int64(0)
-	for read := 0; read < linesMost; read += linesRead {
-		lines, err := s.o.Runs.Lines(ctx, run, step, after, linesRead)
-		if err != nil {
-			return "", false, err
-		}
-		for _, l := range lines {
-			end = append(end, l.Time.UTC().Format(time.TimeOnly)+"  "+escapeSequence.ReplaceAllString(l.Text, ""))
-			after = l.ID
-		}
-		if len(end) > linesShown {
-			cut, end = true, end[len(end)-linesShown:]
-		}
-		if len(lines) < linesRead {
-			break
-		}
+	lines, err := s.o.Runs.LastLines(ctx, run, step, linesShown+1)
+	if err != nil {
+		return "", false, err
 	}
-	return strings.Join(end, "\n"), cut, nil
+	cut = len(lines) > linesShown
+	var b strings.Builder
+	for _, l := range lines[max(0, len(lines)-linesShown):] {
+		b.WriteString(l.Time.UTC().Format(time.TimeOnly) + "  " + escapeSequence.ReplaceAllString(l.Text, "") + "\n")
+	}
+	return b.String(), cut, nil
 }
 
 // fresh is a page that nobody may keep: what it tells of goes on.

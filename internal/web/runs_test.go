@@ -50,14 +50,14 @@ func (runs) Steps(context.Context, int64) ([]journal.Step, error) {
 		{Name: "boot", Item: "bios nvme", State: journal.Failed, Attempts: 2, Started: began, Ended: began.Add(time.Minute), Error: "no root"}}, nil
 }
 
-func (r runs) Lines(_ context.Context, _ int64, step string, after int64, limit int) (page []journal.Line, err error) {
+func (r runs) LastLines(_ context.Context, _ int64, step string, limit int) (last []journal.Line, err error) {
 	if step == "resolve" {
 		return nil, nil
 	}
-	for id := after + 1; id <= int64(r.lines) && len(page) < limit; id++ {
-		page = append(page, journal.Line{ID: id, Step: "boot", Time: began, Text: fmt.Sprintf("\x1b[1mline %d\x1b[0m <b>", id)})
+	for id := max(1, r.lines-limit+1); id <= r.lines; id++ {
+		last = append(last, journal.Line{ID: int64(id), Step: "boot", Time: began, Text: fmt.Sprintf("\x1b[1mline %d\x1b[0m <b>", id)})
 	}
-	return page, nil
+	return last, nil
 }
 
 func TestRunPages(t *testing.T) {

@@ -167,6 +167,16 @@ func TestRun(t *testing.T) {
 	if err != nil || len(lines) != 1 || lines[0].Text != "doing boot" {
 		t.Errorf("the log: %v %v", lines, err)
 	}
+	all, err := j.Lines(t.Context(), r.ID, "", 0, 100)
+	if err != nil || len(all) < 3 {
+		t.Fatalf("the whole log: %v %v", all, err)
+	}
+	if last, err := j.LastLines(t.Context(), r.ID, "", 2); err != nil || cmp.Diff(all[len(all)-2:], last) != "" {
+		t.Errorf("the end of the log: %v %v", last, err)
+	}
+	if last, err := j.LastLines(t.Context(), r.ID, "boot", 2); err != nil || cmp.Diff(lines, last) != "" {
+		t.Errorf("the end of a step's log: %v %v", last, err)
+	}
 	// A run that is over is not done again.
 	n := len(x.said)
 	if r, err := (&Driver{Journal: j, Tasks: x.funcs(sample())}).Do(t.Context(), r.ID); err != nil || r.State != Done || len(x.said) != n {

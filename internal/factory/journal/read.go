@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"ingot/internal/database"
@@ -122,14 +123,27 @@ type Line struct {
 	Text string    `json:"text"`
 }
 
+const lineColumns = "id, step, item, time, text"
+
+func scanLine(scan func(...any) error) (l Line, err error) {
+	var at int64
+	err = scan(&l.ID, &l.Step, &l.Item, &at, &l.Text)
+	l.Time = fromMilli(at)
+	return l, err
+}
+
 // Lines returns lines of a run's log, of one step if one is named, that come after the line with that ID.
 func (j *Journal) Lines(ctx context.Context, run int64, step string, after int64, limit int) ([]Line, error) {
-	return query(ctx, j, fmt.Sprintf("reading the log of run %d", run), func(scan func(...any) error) (l Line, err error) {
-		var at int64
-		err = scan(&l.ID, &l.Step, &l.Item, &at, &l.Text)
-		l.Time = fromMilli(at)
-		return l, err
-	}, "SELECT id, step, item, time, text FROM line WHERE run = ? AND ? IN ('', step) AND id > ? ORDER BY id LIMIT ?", run, step, after, limit)
+	return query(ctx, j, fmt.Sprintf("reading the log of run %d", run), scanLine,
+		"SELECT "+lineColumns+" FROM line WHERE run = ? AND ? IN ('', step) AND id > ? ORDER BY id LIMIT ?", run, step, after, limit)
+}
+
+// LastLines returns the last lines of a run's log, of one step if one is named, in their order.
+func (j *Journal) LastLines(ctx context.Context, run int64, step string, limit int) ([]Line, error) {
+	lines, err := query(ctx, j, fmt.Sprintf("reading the log of run %d", run), scanLine,
+		"SELECT "+lineColumns+" FROM line WHERE run = ? AND ? IN ('', step) ORDER BY id DESC LIMIT ?", run, step, limit)
+	slices.Reverse(lines)
+	return lines, err
 }
 
 // Pipeline is what is remembered of a pipeline between its runs.
