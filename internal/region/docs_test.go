@@ -28,7 +28,7 @@ func TestDocs(t *testing.T) {
 		"EC2":        slices.Sorted(maps.Keys(actions)),
 		"EBS direct": slices.Sorted(maps.Keys(operations)),
 		"S3":         slices.Sorted(maps.Keys(s3Operations)),
-		"STS":        {"GetCallerIdentity"},
+		"STS":        {"AssumeRole", "GetCallerIdentity"},
 
 		"Service Quotas":  slices.Sorted(maps.Keys(jsonServices["servicequotas"].actions)),
 		"Systems Manager": slices.Sorted(maps.Keys(jsonServices["ssm"].actions)),

@@ -121,6 +121,8 @@ func (ebs) denied(err error) *apiError {
 		e.Code, e.Message = "InvalidSignatureException", "Signature expired: "+err.Error()
 	case errors.Is(err, sigv4.ErrMismatch):
 		e.Code, e.Message = "InvalidSignatureException", mismatch
+	case errors.Is(err, errOldToken):
+		e.Code, e.Message = "ExpiredTokenException", "The security token included in the request is expired"
 	case errors.Is(err, errNoKey), errors.Is(err, errNoRegion):
 		e.Code, e.Message = "UnrecognizedClientException", "The security token included in the request is invalid."
 	default:

@@ -152,7 +152,7 @@ func (ec2) denied(err error) *apiError {
 	case errors.Is(err, sigv4.ErrMalformed):
 		e := errorf("IncompleteSignature", "%s", err)
 		return e
-	case errors.Is(err, sigv4.ErrExpired):
+	case errors.Is(err, sigv4.ErrExpired), errors.Is(err, errOldToken):
 		return errorf("RequestExpired", "Request has expired. %s", err)
 	case errors.Is(err, sigv4.ErrMismatch), errors.Is(err, errNoKey), errors.Is(err, errNoRegion):
 		return errorf("AuthFailure", "AWS was not able to validate the provided access credentials")

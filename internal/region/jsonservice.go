@@ -107,6 +107,8 @@ func (s *jsonService) denied(err error) *apiError {
 		return errorf("InvalidSignatureException", "Signature expired: %v", err)
 	case errors.Is(err, sigv4.ErrMismatch):
 		return errorf("InvalidSignatureException", mismatch)
+	case errors.Is(err, errOldToken):
+		return errorf("ExpiredTokenException", "The security token included in the request is expired")
 	case errors.Is(err, errNoKey), errors.Is(err, errNoRegion):
 		return errorf("UnrecognizedClientException", "The security token included in the request is invalid.")
 	}

@@ -61,7 +61,7 @@ var s3Operations = map[string]s3Operation{
 }
 
 // s3Headers are the headers of S3's own that are understood; those of the checksums and x-amz-meta-* are, too.
-var s3Headers = []string{"X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Acl", "X-Amz-Object-Ownership", "X-Amz-Sdk-Checksum-Algorithm",
+var s3Headers = []string{"X-Amz-Security-Token", "X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Acl", "X-Amz-Object-Ownership", "X-Amz-Sdk-Checksum-Algorithm",
 	"X-Amz-Checksum-Mode", "X-Amz-Checksum-Algorithm", "X-Amz-User-Agent"}
 
 // operation finds what a request asks for, and refuses what asks for more than is there.
@@ -148,8 +148,9 @@ func (s3) serve(w http.ResponseWriter, hr *request) error {
 
 // readS3 checks who sent a request. Its body is read, and compared with its signed digest, by who serves it.
 func (r *Region) readS3(req *request, sig *sigv4.Signature) error {
-	if sig.AccessKey != r.opt.AccessKey || req.Header.Get("X-Amz-Security-Token") != "" {
-		return s3{}.denied(errNoKey)
+	secret, err := r.secretOf(req.Request, sig)
+	if err != nil {
+		return s3{}.denied(err)
 	}
 	digest := req.Header.Get("X-Amz-Content-Sha256")
 	switch {
@@ -158,7 +159,7 @@ func (r *Region) readS3(req *request, sig *sigv4.Signature) error {
 	case strings.HasPrefix(digest, "STREAMING-"):
 		return notImplemented("the payload's encoding " + digest)
 	}
-	if err := sig.Verify(req.Request, digest, r.opt.SecretKey, r.opt.Signed()); err != nil {
+	if err := sig.Verify(req.Request, digest, secret, r.opt.Signed()); err != nil {
 		return s3{}.denied(err)
 	}
 	if req.area = r.areas[sig.Region]; req.area == nil {
@@ -199,6 +200,8 @@ func (s3) denied(err error) *apiError {
 		return s3Errorf(http.StatusForbidden, "RequestTimeTooSkewed", "The difference between the request time and the current time is too large.")
 	case errors.Is(err, sigv4.ErrMismatch):
 		return s3Errorf(http.StatusForbidden, "SignatureDoesNotMatch", mismatch)
+	case errors.Is(err, errOldToken):
+		return s3Errorf(http.StatusBadRequest, "ExpiredToken", "The provided token has expired.")
 	case errors.Is(err, errNoKey):
 		return s3Errorf(http.StatusForbidden, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.")
 	case errors.Is(err, errNoRegion):

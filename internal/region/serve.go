@@ -125,12 +125,14 @@ func tooLarge(svc service) error {
 
 var (
 	errNoKey    = errors.New("the access key is not known")
+	errOldToken = errors.New("the session has ended")
 	errNoRegion = errors.New("the region is not enabled for the account")
 )
 
 func (r *Region) authenticate(req *request, sig *sigv4.Signature) error {
-	if sig.AccessKey != r.opt.AccessKey || req.Header.Get("X-Amz-Security-Token") != "" {
-		return errNoKey // the account's key is a permanent one, so a session's token cannot belong to it
+	secret, err := r.secretOf(req.Request, sig)
+	if err != nil {
+		return err
 	}
 	digest := hex.EncodeToString(req.sum[:])
 	said := req.Header.Get("X-Amz-Content-Sha256")
@@ -141,9 +143,9 @@ func (r *Region) authenticate(req *request, sig *sigv4.Signature) error {
 	case said != "" && said != digest:
 		return sigv4.ErrMismatch
 	}
-	err := sig.Verify(req.Request, digest, r.opt.SecretKey, r.opt.Signed())
+	err = sig.Verify(req.Request, digest, secret, r.opt.Signed())
 	if said == "" && unsigned && errors.Is(err, sigv4.ErrMismatch) {
-		err = sig.Verify(req.Request, sigv4.Unsigned, r.opt.SecretKey, r.opt.Signed())
+		err = sig.Verify(req.Request, sigv4.Unsigned, secret, r.opt.Signed())
 	}
 	return err
 }

@@ -12,7 +12,7 @@ const (
 	stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
 )
 
-// sts is the Security Token Service as far as asking who one is.
+// sts is the Security Token Service as far as asking who one is, and assuming a role of the account.
 type sts struct{}
 
 type callerIdentityXML struct {
@@ -38,11 +38,22 @@ func (sts) serve(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	action, version := form.Take("Action"), form.Take("Version")
-	if action != "GetCallerIdentity" || version != stsVersion {
+	account := r.area.r.opt.AccountID
+	who := callerIdentityXML{r.area.caller(), account, account, r.id}
+	if s, ok := r.area.r.sessionOf(r.Header.Get("X-Amz-Security-Token")); ok {
+		who.Arn, who.UserID = s.Arn, s.ID
+	}
+	var out any = who
+	switch {
+	case version == stsVersion && action == "GetCallerIdentity":
+	case version == stsVersion && action == "AssumeRole":
+		if out, err = r.area.assumeRole(r); err != nil {
+			return err
+		}
+	default:
 		return errorf("InvalidAction", "Could not find operation %.100s for version %.40s", action, version)
 	}
-	account := r.area.r.opt.AccountID
-	writeXML(w, http.StatusOK, action+"Response", stsNamespace, callerIdentityXML{r.area.caller(), account, account, r.id})
+	writeXML(w, http.StatusOK, action+"Response", stsNamespace, out)
 	return nil
 }
 
@@ -73,6 +84,8 @@ func (sts) denied(err error) *apiError {
 		e.Code, e.Message = "SignatureDoesNotMatch", "Signature expired: "+err.Error()
 	case errors.Is(err, sigv4.ErrMismatch):
 		e.Code, e.Message = "SignatureDoesNotMatch", mismatch
+	case errors.Is(err, errOldToken):
+		e.Code, e.Message = "ExpiredToken", "The security token included in the request is expired"
 	case errors.Is(err, errNoKey), errors.Is(err, errNoRegion):
 		e.Code, e.Message = "InvalidClientTokenId", "The security token included in the request is invalid."
 	default:
