@@ -7,6 +7,7 @@
 //	e  Arch Linux      `ingot tree` against `pacman --root`, on the transmuted repositories
 //	f  bundles         `ingot bundle` against tar, gzip -9, openssl and split, and back
 //	g  the catalogue   `ingot serve` at /latest against nginx with the same bytes as a file
+//	h  publishing      a GiB into the local region against a plain client of the SDK; one region and thirty
 //
 // It prints a table in Markdown, for docs/performance.md, and fails only when something does not work: a
 // missed aim is a finding. It needs root, for mmdebstrap's plainest mode and for the owners of files.
@@ -39,10 +40,10 @@ func main() {
 }
 
 // allParts are the keys of parts.
-const allParts = "abcdef" + servePart
+const allParts = "abcdef" + bareParts
 
-// servePart is the key of the part that needs no packages.
-const servePart = "g"
+// bareParts are the keys of the parts that need no packages.
+const bareParts = "gh"
 
 // parts of the comparison, in the order in which they run: the later ones need the tree of the first.
 var parts = []struct {
@@ -50,7 +51,7 @@ var parts = []struct {
 	run func(*bench, context.Context) ([]contest, error)
 }{
 	{"a", (*bench).tree}, {"b", (*bench).unpack}, {"c", (*bench).disk}, {"d", (*bench).repeat},
-	{"e", (*bench).arch}, {"f", (*bench).bundle}, {servePart, (*bench).serve},
+	{"e", (*bench).arch}, {"f", (*bench).bundle}, {"g", (*bench).serve}, {"h", (*bench).publish},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -70,12 +71,12 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	known := !slices.ContainsFunc(wanted, func(key string) bool { return len(key) != 1 || !strings.Contains(allParts, key) })
 	if flags.NArg() > 0 || b.runs < 1 || !known {
-		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f,g] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
+		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f,g,h] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("comparing needs root: run it with sudo")
 	}
-	packages := len(wanted) != 1 || wanted[0] != servePart
+	packages := len(wanted) == 0 || slices.ContainsFunc(wanted, func(key string) bool { return !strings.Contains(bareParts, key) })
 	remove, err := b.open(ctx, *dir, packages)
 	if err != nil {
 		return err

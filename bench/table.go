@@ -60,7 +60,7 @@ func (c contest) write(w io.Writer) {
 			slices.MinFunc(all, byWall).wall.Seconds(), median(all, wall).Seconds(), slices.MaxFunc(all, byWall).wall.Seconds(),
 			time, float64(median(all, peak))/(1<<20), memory, aim)
 	}
-	row(c.what, c.ours, time, memory, aim)
+	row(c.what, c.ours, time, memory, strings.TrimPrefix(aim, "; "))
 	if len(c.theirs) > 0 {
 		row("– "+c.peer, c.theirs, "", "", "")
 	}
