@@ -30,6 +30,7 @@ It prints the location that RegisterImage wants.`,
 	f.StringVar(&u.Dir, "parts", "", "`FOLDER` of the parts (default: beside the manifest)")
 	f.StringVar(&u.ACL, "acl", bundles.ExecRead, "access control `LIST` of every object: aws-exec-read or public-read")
 	f.BoolVar(&u.Create, "create-bucket", false, "make the bucket where there is none")
+	f.BoolVar(&u.Dry, "dry-run", false, "say what would be sent, and send nothing")
 	s.add(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if u.To, err = bundles.ParseLocation(args[1]); err != nil {
@@ -45,8 +46,11 @@ It prints the location that RegisterImage wants.`,
 		if u.Task.End(err); err != nil {
 			return err
 		}
-		return a.say(map[string]any{"manifest": out.Manifest.String(), "image_location": out.Manifest.ImageLocation(), "sent": out.Sent, "kept": out.Kept},
-			"Uploaded %s: %d objects sent, %d were there\nRegister it from %s", out.Manifest, out.Sent, out.Kept, out.Manifest.ImageLocation())
+		v := map[string]any{"manifest": out.Manifest.String(), "image_location": out.Manifest.ImageLocation(), "sent": out.Sent, "kept": out.Kept, "dry_run": u.Dry}
+		if u.Dry {
+			return a.say(v, "Would upload %s: %d objects to be sent, %d are there", out.Manifest, out.Sent, out.Kept)
+		}
+		return a.say(v, "Uploaded %s: %d objects sent, %d were there\nRegister it from %s", out.Manifest, out.Sent, out.Kept, out.Manifest.ImageLocation())
 	}
 	return cmd
 }

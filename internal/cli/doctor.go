@@ -29,6 +29,7 @@ type checkup struct {
 	Region string `json:"region,omitempty"`
 	OK     bool   `json:"ok"`
 	Needed bool   `json:"needed"` // building, or publishing, cannot do without it
+	Quota  bool   `json:"quota,omitempty"`
 	Detail string `json:"detail"`
 	Hint   string `json:"hint,omitempty"`
 }
@@ -114,8 +115,9 @@ func (a *app) cloudDoctor(ctx context.Context, args []string, set settings, t pu
 				d.Regions = append(d.Regions, r.Publish.Regions...)
 			}
 		}
-		slices.Sort(d.Regions)
-		d.Regions = slices.Compact(d.Regions)
+		if d.Regions, err = publish.Regions(ctx, clients, d.Regions); err != nil {
+			return err
+		}
 	}
 	if len(d.Regions) > 0 {
 		d.Home = d.Regions[0]

@@ -36,61 +36,91 @@ is complete in its region: what a run that is never finished leaves behind is kn
 --kind instance-store, or kinds: of the recipe, makes an AMI that is backed by instance store: the disk is bundled (at most
 10 GiB, x86_64, BIOS) with --key, uploaded to --bucket in each region, and registered from there. See docs/bundles.md.
 
+--smoke publishes privately first, launches the AMI in the first region, waits for EC2's status checks, judges its console as ` + "`ingot boot`" + `
+does, logs in where it can be reached from here, and ends it; only if it boots, others get to use any.
+
 Credentials are found as the AWS CLI finds them. --endpoint local publishes into the local region, without an
 AWS account.`,
 		Args: args(1, 1, "a recipe or the folder of an artifact"),
 	}
-	set := recipeFlags(cmd)
-	out := outputFlag(cmd)
-	var o pipeline.PublishOptions
-	var target publish.Target
-	var key, cert, bucket string
-	kinds := cmd.Flags().StringSlice("kind", nil, "`KINDS` of AMI: ebs, instance-store (default: the recipe's, or ebs)")
-	cmd.Flags().StringVarP(&key, "key", "k", "", "your private key (PEM `FILE`), for instance-store")
-	cmd.Flags().StringVar(&bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipe's; may use {region} and {account}")
-	cmd.Flags().BoolVar(&o.Bundle.Create, "create-bucket", false, "make the bucket where there is none")
-	cmd.Flags().StringVar(&cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
-	cmd.Flags().StringSliceVar(&o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
-	cmd.Flags().StringVar(&o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
-	cmd.Flags().BoolVar(&o.Replace, "replace", false, "replace an AMI of the same name and other content, once the new one is there")
-	cmd.Flags().StringVar(&target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
-	cmd.Flags().StringVar(&target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		art, r, err := artifactOf(args[0], *out, set)
-		if err != nil {
+	w := a.publicationFlags(cmd)
+	s := addSmokeFlags(cmd)
+	dry := cmd.Flags().Bool("dry-run", false, "print the plan, as `ingot plan` does, and do nothing")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := w.open(cmd.Context(), a, args[0]); err != nil {
 			return err
 		}
-		if r != nil {
-			o.Publish = r.Publish
+		if *dry {
+			return a.plan(cmd.Context(), w, "")
 		}
-		f, err := a.foundry()
-		if err != nil {
-			return err
+		if s.on {
+			if err := a.smoke(cmd.Context(), w, s); err != nil {
+				return err
+			}
 		}
-		if o.Catalog, err = a.catalog(cmd.Context()); err != nil {
-			return err
-		}
-		if o.Ledger, o.Maps, err = a.ledger(cmd.Context()); err != nil {
-			return err
-		}
-		target.Profiles = o.Publish.Profiles
-		if o.Clients, err = a.clients(cmd.Context(), target); err != nil {
-			return err
-		}
-		o.RunID = rand.Text()
-		wanted := *kinds
-		if len(wanted) == 0 {
-			wanted = o.Publish.Kinds
-		}
-		if len(wanted) == 0 {
-			wanted = []string{recipe.EBS}
-		}
-		if o.Bundle, err = a.publishedBundle(cmd.Context(), wanted, key, cmp.Or(bucket, o.Publish.Bucket), cert, o.Bundle.Create, target); err != nil {
-			return err
-		}
-		return a.publishKinds(cmd.Context(), f, art, o, wanted)
+		return a.publishKinds(cmd.Context(), w.f, w.art, w.o, w.kinds)
 	}
 	return cmd
+}
+
+// publication is what `publish` and `plan` share.
+type publication struct {
+	set               settings
+	out               *string
+	target            *publish.Target
+	key, cert, bucket string
+
+	kinds []string
+	o     pipeline.PublishOptions
+	art   *pipeline.Artifact
+	f     *pipeline.Foundry
+}
+
+func (a *app) publicationFlags(cmd *cobra.Command) *publication {
+	w := &publication{set: recipeFlags(cmd), out: outputFlag(cmd), target: target(cmd)}
+	f := cmd.Flags()
+	f.StringSliceVar(&w.kinds, "kind", nil, "`KINDS` of AMI: ebs, instance-store (default: the recipe's, or ebs)")
+	f.StringVarP(&w.key, "key", "k", "", "your private key (PEM `FILE`), for instance-store")
+	f.StringVar(&w.bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipe's; may use {region} and {account}")
+	f.BoolVar(&w.o.Bundle.Create, "create-bucket", false, "make the bucket where there is none")
+	f.StringVar(&w.cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
+	f.StringSliceVar(&w.o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
+	f.StringVar(&w.o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
+	f.BoolVar(&w.o.Replace, "replace", false, "replace an AMI of the same name and other content, once the new one is there")
+	return w
+}
+
+// open finds the artifact, and what it takes to publish it.
+func (w *publication) open(ctx context.Context, a *app, arg string) error {
+	art, r, err := artifactOf(arg, *w.out, w.set)
+	if err != nil {
+		return err
+	}
+	if w.art = art; r != nil {
+		w.o.Publish = r.Publish
+	}
+	if w.f, err = a.foundry(); err != nil {
+		return err
+	}
+	if w.o.Catalog, err = a.catalog(ctx); err != nil {
+		return err
+	}
+	if w.o.Ledger, w.o.Maps, err = a.ledger(ctx); err != nil {
+		return err
+	}
+	w.target.Profiles = w.o.Publish.Profiles
+	if w.o.Clients, err = a.clients(ctx, *w.target); err != nil {
+		return err
+	}
+	w.o.RunID = rand.Text()
+	if len(w.kinds) == 0 {
+		w.kinds = w.o.Publish.Kinds
+	}
+	if len(w.kinds) == 0 {
+		w.kinds = []string{recipe.EBS}
+	}
+	w.o.Bundle, err = a.publishedBundle(ctx, w.kinds, w.key, cmp.Or(w.bucket, w.o.Publish.Bucket), w.cert, w.o.Bundle.Create, *w.target)
+	return err
 }
 
 // published is a release, and what became of it in each region.

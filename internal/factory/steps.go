@@ -223,7 +223,7 @@ func (f *Factory) publish(ctx context.Context, c flow.Call, in built, private bo
 	o := f.Publish
 	o.Publish, o.Regions, o.RunID = r.Publish, regions, c.Token
 	if private {
-		o.Publish.Public, o.Publish.Accounts, o.Publish.Organizations, o.Publish.ShareSnapshot, o.Publish.Parameters = false, nil, nil, false, nil
+		o.Publish = o.Publish.Private()
 	}
 	kinds := r.Publish.Kinds
 	if len(kinds) == 0 {

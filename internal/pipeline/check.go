@@ -7,6 +7,7 @@ import (
 
 	"ingot/internal/catalog"
 	"ingot/internal/fault"
+	"ingot/internal/publish"
 	"ingot/internal/publish/check"
 	"ingot/internal/recipe"
 )
@@ -23,7 +24,7 @@ func releaseID(m Manifest, kind string) string {
 // Wanted returns what the releases of an artifact should be, by what the catalogue, the recipe and the artifact say: one for
 // each kind of AMI that was published. p is nil where the recipe is not known; then regions, description and tags are
 // taken as they are.
-func Wanted(ctx context.Context, store catalog.Store, a *Artifact, p *recipe.Publish) ([]*check.Wanted, error) {
+func Wanted(ctx context.Context, clients publish.Clients, store catalog.Store, a *Artifact, p *recipe.Publish) ([]*check.Wanted, error) {
 	blocks, err := a.Map()
 	if err != nil {
 		return nil, err
@@ -42,7 +43,10 @@ func Wanted(ctx context.Context, store catalog.Store, a *Artifact, p *recipe.Pub
 			w.Map = nil // no snapshot holds it
 		}
 		if p != nil {
-			w.Regions, w.Tags, w.Description = p.Regions, p.Tags, &a.Manifest.Description
+			if err := wantedOf(ctx, clients, store, w, p); err != nil {
+				return nil, err
+			}
+			w.Description = &a.Manifest.Description
 		}
 		all = append(all, w)
 	}
@@ -50,6 +54,41 @@ func Wanted(ctx context.Context, store catalog.Store, a *Artifact, p *recipe.Pub
 		return nil, fault.New(fault.Missing, fmt.Errorf("the artifact in %s was not published", a.Dir), "run `ingot publish "+a.Dir+"`")
 	}
 	return all, nil
+}
+
+// wantedOf adds what a recipe says of a release.
+func wantedOf(ctx context.Context, clients publish.Clients, store catalog.Store, w *check.Wanted, p *recipe.Publish) (err error) {
+	if w.Regions, err = publish.Regions(ctx, clients, p.Regions); err != nil {
+		return err
+	}
+	w.Tags, w.Protect = p.Tags, p.Protect
+	w.Sharing = &check.Sharing{Accounts: p.Accounts, Organizations: p.Organizations, Snapshot: p.ShareSnapshot}
+	if w.Release.Kind == recipe.EBS {
+		w.TPM, w.Encrypted, w.Keys = &p.TPM, &p.Encrypt, p.Keys
+	}
+	newest, err := latest(ctx, store, &w.Release)
+	if newest && len(p.Parameters) > 0 { // or they hold another release's image, and should
+		w.Parameters = parameterNames(p, &w.Release)
+	}
+	return err
+}
+
+// latest says whether the catalogue has no newer release of the same name and architecture that is in some region.
+func latest(ctx context.Context, store catalog.Store, r *catalog.Release) (bool, error) {
+	for f := (catalog.Filter{Name: r.Name, Arch: r.Arch}); ; {
+		page, next, err := store.List(ctx, f)
+		if err != nil {
+			return false, err
+		}
+		for _, other := range page {
+			if other.Kind == r.Kind && other.Date.After(r.Date) && len(other.AMIs) > 0 {
+				return false, nil
+			}
+		}
+		if f.Cursor = next; next == "" {
+			return true, nil
+		}
+	}
 }
 
 // Recorded returns what a release should be by the catalogue alone.

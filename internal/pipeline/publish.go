@@ -14,6 +14,7 @@ import (
 	"ingot/internal/progress"
 	"ingot/internal/publish"
 	"ingot/internal/recipe"
+	"ingot/internal/verify"
 )
 
 // PublishOptions says where an artifact goes.
@@ -31,23 +32,65 @@ type PublishOptions struct {
 	RunID   string
 }
 
+// publication is what publishing an artifact comes to.
+type publication struct {
+	release  catalog.Release
+	verdicts []*verify.Verdict
+	request  publish.Request
+	refusal  error // why the image must not be public, though the recipe wants it
+}
+
 // Publish makes the artifact an AMI in every region and records the release. What is there already is
 // recorded and not made again. An image that failed its audit, or that no boot test has passed, is not made
 // public; every other image says in the catalogue how far it came.
 func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_ *catalog.Release, _ []publish.Result, err error) {
-	verdicts, err := a.Verdicts()
+	p, err := f.publication(ctx, a, &o)
 	if err != nil {
 		return nil, nil, err
 	}
+	if p.refusal != nil {
+		return nil, nil, p.refusal
+	}
+	if err := o.Catalog.Put(ctx, p.release); err != nil {
+		return nil, nil, err
+	}
+	if err := a.papers(ctx, o.Catalog, p.release.ID, p.verdicts); err != nil {
+		return nil, nil, err
+	}
+	name := p.request.Name
+	p.request.Task = f.Progress.Begin("publish "+name, 0, progress.Items)
+	defer func() { p.request.Task.End(err) }()
+	results, err := publish.Publish(ctx, o.Clients, p.request)
+	// What is done is recorded even if other regions failed, or the run is being stopped.
+	recording := context.WithoutCancel(ctx)
+	for _, x := range results {
+		if x.Err != nil {
+			continue
+		}
+		ami := catalog.AMI{Region: x.Region, ImageID: x.ImageID, SnapshotID: x.SnapshotID, Name: name, State: p.release.State, Created: f.Now(), Public: o.Publish.Public}
+		if e := o.Catalog.PutAMI(recording, p.release.ID, ami); e != nil {
+			err = errors.Join(err, e)
+		}
+	}
+	return &p.release, results, err
+}
+
+// publication decides what is published under which name, and changes nothing.
+func (f *Foundry) publication(ctx context.Context, a *Artifact, o *PublishOptions) (*publication, error) {
+	verdicts, err := a.Verdicts()
+	if err != nil {
+		return nil, err
+	}
 	m := a.Manifest
 	o.Kind = cmp.Or(o.Kind, recipe.EBS)
-	r := catalog.Release{
+	p := &publication{verdicts: verdicts, release: catalog.Release{
 		ID: releaseID(m, o.Kind), Name: m.Name, Description: m.Description, Distro: m.Distro,
 		Version: m.Release, Arch: m.Arch, Kind: o.Kind, Date: m.Date, LockSHA256: m.Lock, DiskSHA256: m.Disk,
 		DiskSize: m.DiskSize, Blocks: m.Blocks, State: catalog.Candidate,
-	}
-	for _, p := range m.Packages {
-		r.Packages = append(r.Packages, catalog.Package{Name: p.Name, Version: p.Version, Arch: p.Arch, Source: p.Source})
+	}}
+	r := &p.release
+	for _, x := range m.Packages {
+		r.Packages = append(r.Packages, catalog.Package{Name: x.Name, Version: x.Version, Arch: x.Arch, Source: x.Source})
 	}
 	booted := len(verdicts) > 0
 	for _, v := range verdicts {
@@ -55,7 +98,7 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	}
 	if len(verdicts) > 0 {
 		if r.Verdict, err = json.Marshal(verdicts[0]); err != nil {
-			return nil, nil, fmt.Errorf("recording the verdict: %w", err)
+			return nil, fmt.Errorf("recording the verdict: %w", err)
 		}
 	}
 	if m.PublicOK && booted {
@@ -64,72 +107,58 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	if o.Publish.Public {
 		switch {
 		case !m.PublicOK:
-			return nil, nil, fault.New(fault.Verdict, fmt.Errorf("%s must not be public: its audit found what forbids it", m.Name), "see audit.json in "+a.Dir)
+			p.refusal = fault.New(fault.Verdict, fmt.Errorf("%s must not be public: its audit found what forbids it", m.Name), "see audit.json in "+a.Dir)
 		case !booted:
-			return nil, nil, fault.New(fault.Verdict, fmt.Errorf("%s must not be public: no boot test has passed on these bytes", m.Name), "run `ingot boot "+a.Dir+"` first")
+			p.refusal = fault.New(fault.Verdict, fmt.Errorf("%s must not be public: no boot test has passed on these bytes", m.Name), "run `ingot boot "+a.Dir+"` first")
 		}
 		r.State = catalog.Public
 	}
 	blocks, err := a.Map()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	name := o.Name
 	if name == "" {
-		if name, err = amiName(ctx, o.Catalog, o.Publish.Name, &r); err != nil {
-			return nil, nil, err
+		if name, err = amiName(ctx, o.Catalog, o.Publish.Name, r); err != nil {
+			return nil, err
 		}
 	}
 	regions, err := o.regions(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	deprecate, err := recipe.Age(o.Publish.Deprecate)
 	if err != nil {
-		return nil, nil, fault.Newf(fault.Input, "publish: deprecate: %w", err)
-	}
-	parameters := slices.Clone(o.Publish.Parameters)
-	for i, p := range parameters {
-		parameters[i] = fill(p, &r, "")
+		return nil, fault.Newf(fault.Input, "publish: deprecate: %w", err)
 	}
 	var store *publish.Store
 	if o.Kind == recipe.InstanceStore {
-		if store, err = f.store(ctx, a, &o, regions[0], r.ID); err != nil {
-			return nil, nil, err
+		if store, err = f.store(ctx, a, o, regions[0], r.ID); err != nil {
+			return nil, err
 		}
 	}
-	if err := o.Catalog.Put(ctx, r); err != nil {
-		return nil, nil, err
-	}
-	if err := a.papers(ctx, o.Catalog, r.ID, verdicts); err != nil {
-		return nil, nil, err
-	}
-	task := f.Progress.Begin("publish "+name, 0, progress.Items)
-	defer func() { task.End(err) }()
-	results, err := publish.Publish(ctx, o.Clients, publish.Request{
+	p.request = publish.Request{
 		Disk: a.Disk(), Map: blocks, Name: name, Description: m.Description, Arch: m.Arch, BootMode: bootMode(m.Firmware),
 		ENA: m.ENA, TPM: o.Publish.TPM, VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Store: store,
 		Regions: regions, BestEffort: o.Publish.BestEffort, Copy: o.Publish.Copy && store == nil, Replace: o.Replace, Encrypt: o.Publish.Encrypt, Keys: o.Publish.Keys,
 		Public: o.Publish.Public, Accounts: o.Publish.Accounts, Organizations: o.Publish.Organizations, ShareSnapshot: o.Publish.ShareSnapshot,
-		Parameters: parameters, Deprecate: deprecate, Protect: o.Publish.Protect,
-		Series: m.Name + " " + m.Arch, Maps: o.Maps, Ledger: o.Ledger, Release: r.ID, RunID: o.RunID, Now: f.Now, Task: task,
-	})
-	// What is done is recorded even if other regions failed, or the run is being stopped.
-	recording := context.WithoutCancel(ctx)
-	for _, x := range results {
-		if x.Err != nil {
-			continue
-		}
-		ami := catalog.AMI{Region: x.Region, ImageID: x.ImageID, SnapshotID: x.SnapshotID, Name: name, State: r.State, Created: f.Now(), Public: o.Publish.Public}
-		if e := o.Catalog.PutAMI(recording, r.ID, ami); e != nil {
-			err = errors.Join(err, e)
-		}
+		Parameters: parameterNames(&o.Publish, r), Deprecate: deprecate, Protect: o.Publish.Protect,
+		Series: m.Name + " " + m.Arch, Maps: o.Maps, Ledger: o.Ledger, Release: r.ID, RunID: o.RunID, Now: f.Now,
 	}
-	return &r, results, err
+	return p, nil
+}
+
+// parameterNames are the names of the parameters that are to hold an image's id.
+func parameterNames(p *recipe.Publish, r *catalog.Release) []string {
+	names := slices.Clone(p.Parameters)
+	for i, n := range names {
+		names[i] = fill(n, r, "")
+	}
+	return names
 }
 
 // regions returns the regions to publish to, the best-effort ones last.
-func (o *PublishOptions) regions(ctx context.Context) (all []string, err error) {
+func (o *PublishOptions) regions(ctx context.Context) ([]string, error) {
 	wanted := o.Publish.Regions
 	switch {
 	case len(o.Regions) > 0:
@@ -137,20 +166,7 @@ func (o *PublishOptions) regions(ctx context.Context) (all []string, err error) 
 	case len(wanted) == 0:
 		wanted = []string{"default"}
 	}
-	for _, name := range slices.Concat(wanted, o.Publish.BestEffort) {
-		names := []string{name}
-		if name == "default" {
-			if names, err = publish.DefaultRegions(ctx, o.Clients); err != nil {
-				return nil, err
-			}
-		}
-		for _, n := range names {
-			if !slices.Contains(all, n) {
-				all = append(all, n)
-			}
-		}
-	}
-	return all, nil
+	return publish.Regions(ctx, o.Clients, slices.Concat(wanted, o.Publish.BestEffort))
 }
 
 // bootMode is EC2's word for the firmwares that an image boots under.

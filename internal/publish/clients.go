@@ -13,6 +13,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -21,6 +22,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/attribute"
 	"ingot/internal/publish/bundles"
 	"ingot/internal/publish/retry"
 )
@@ -30,7 +32,7 @@ type EC2 interface {
 	CopyImage(context.Context, *ec2.CopyImageInput, ...func(*ec2.Options)) (*ec2.CopyImageOutput, error)
 	DeleteTags(context.Context, *ec2.DeleteTagsInput, ...func(*ec2.Options)) (*ec2.DeleteTagsOutput, error)
 	DeregisterImage(context.Context, *ec2.DeregisterImageInput, ...func(*ec2.Options)) (*ec2.DeregisterImageOutput, error)
-	DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error)
+	attribute.Sharing
 	DescribeRegions(context.Context, *ec2.DescribeRegionsInput, ...func(*ec2.Options)) (*ec2.DescribeRegionsOutput, error)
 	DescribeImages(context.Context, *ec2.DescribeImagesInput, ...func(*ec2.Options)) (*ec2.DescribeImagesOutput, error)
 	DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error)
@@ -105,7 +107,9 @@ func (t Target) load(ctx context.Context, home string) (cfg aws.Config, err erro
 		options = append(options, config.WithCredentialsProvider(credentials.NewStaticCredentialsProvider(t.AccessKey, t.SecretKey, t.Token)))
 	}
 	if t.Endpoint != "" {
-		options = append(options, config.WithBaseEndpoint(t.Endpoint))
+		options = append(options, config.WithBaseEndpoint(t.Endpoint), config.WithAssumeRoleCredentialOptions(func(o *stscreds.AssumeRoleOptions) {
+			o.Client = roles{o.Client, t.Endpoint}
+		}))
 	}
 	if cfg, err = config.LoadDefaultConfig(ctx, options...); err != nil {
 		return cfg, fault.New(fault.Denied, fmt.Errorf("loading the AWS configuration: %w", err), "")
@@ -117,6 +121,17 @@ func (t Target) load(ctx context.Context, home string) (cfg aws.Config, err erro
 			"set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `ingot region` prints those of a local region")
 	}
 	return quiet(cfg), nil
+}
+
+// roles assumes roles at another endpoint, which is a cloud of its own: its keys are of no use at AWS's, and do not belong there. The
+// configuration's endpoint is not heeded for credentials.
+type roles struct {
+	stscreds.AssumeRoleAPIClient
+	endpoint string
+}
+
+func (r roles) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options ...func(*sts.Options)) (*sts.AssumeRoleOutput, error) {
+	return r.AssumeRoleAPIClient.AssumeRole(ctx, in, append(options, func(o *sts.Options) { o.BaseEndpoint = &r.endpoint })...)
 }
 
 // New makes clients out of a configuration, for those who have one.
@@ -164,7 +179,7 @@ func (s sdk) Account(ctx context.Context, region string) (string, error) {
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("asking for the account's number: %w", err)
+		return "", fmt.Errorf("asking in %s for the account's number: %w", home, err)
 	}
 	return aws.ToString(out.Account), nil
 }
@@ -178,13 +193,31 @@ func DefaultRegions(ctx context.Context, clients Clients) (names []string, err e
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("asking which regions there are: %w", err)
+		return nil, fmt.Errorf("asking in us-east-1 which regions there are: %w", err)
 	}
 	for _, r := range out.Regions {
 		names = append(names, aws.ToString(r.RegionName))
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// Regions returns regions by their names, of which "default" stands for the DefaultRegions; each once, in the order given.
+func Regions(ctx context.Context, clients Clients, names []string) (all []string, err error) {
+	for _, name := range names {
+		some := []string{name}
+		if name == "default" {
+			if some, err = DefaultRegions(ctx, clients); err != nil {
+				return nil, err
+			}
+		}
+		for _, n := range some {
+			if !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, nil
 }
 
 // RegisteredFrom returns the ids of the account's AMIs that are registered from a manifest in S3 (BUCKET/KEY).

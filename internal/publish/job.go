@@ -49,42 +49,84 @@ func (j *job) run(ctx context.Context) Result {
 	return res
 }
 
-// image finds the image, or makes it.
-func (j *job) image(ctx context.Context, res *Result) (*types.Image, error) {
-	i, err := j.find(ctx, j.Name)
-	if err != nil {
-		return nil, err
+// Action is what becomes of the image itself in a region.
+type Action string
+
+// The actions.
+const (
+	Leave    Action = "leave"   // it is there
+	Create   Action = "create"  // there is none of its name
+	Copied   Action = "copy"    // the same, but EC2 copies it from the first region
+	Exchange Action = "replace" // there is one of its name and other content, or an earlier run has begun to replace that
+)
+
+// course is an action, and the image of the name that is there, nil if there is none.
+type course struct {
+	action Action
+	there  *types.Image
+}
+
+// course looks what is there, and decides what becomes of the image. It changes nothing.
+func (j *job) course(ctx context.Context) (c course, err error) {
+	if c.there, err = j.find(ctx, j.Name); err != nil {
+		return c, err
 	}
-	if i != nil && tagged(i.Tags, TagContent) == j.content {
-		if res.Existed = true; i.State != types.ImageStateAvailable { // an earlier run did not wait
-			if i, err = j.await(ctx, j.Name, retry.Settle); err != nil {
-				return i, err
-			}
-		}
-		if err := errors.Join(j.compare(i), j.record(ctx, i)); err != nil {
-			return i, err
-		}
-		return i, j.dropTemporary(ctx)
+	if c.there != nil && tagged(c.there.Tags, TagContent) == j.content {
+		c.action = Leave
+		return c, nil
 	}
-	if i != nil && !j.Replace {
-		return nil, fault.New(fault.Exists, fmt.Errorf("%s is there already, with other content, as %s", j.Name, *i.ImageId),
+	if c.there != nil && !j.Replace {
+		return c, fault.New(fault.Exists, fmt.Errorf("%s is there already, with other content, as %s", j.Name, *c.there.ImageId),
 			"publish under another name, or have that image replaced (--replace)")
 	}
 	temporary, err := j.hasTemporary(ctx)
 	switch {
 	case err != nil:
+		return c, err
+	case c.there != nil || temporary:
+		c.action = Exchange
+	case j.Copy && j.region != j.original.region:
+		c.action = Copied
+	default:
+		c.action = Create
+	}
+	return c, nil
+}
+
+// image finds the image, or makes it.
+func (j *job) image(ctx context.Context, res *Result) (*types.Image, error) {
+	c, err := j.course(ctx)
+	if err != nil {
 		return nil, err
-	case j.Copy && j.region != j.original.region && i == nil && !temporary:
+	}
+	switch c.action {
+	case Leave:
+		res.Existed = true
+		return j.left(ctx, c.there)
+	case Copied:
 		return j.copied(ctx)
 	}
 	in, err := j.material(ctx)
 	switch {
 	case err != nil:
 		return nil, err
-	case i != nil || temporary:
-		return j.replace(ctx, in, i)
+	case c.action == Exchange:
+		return j.replace(ctx, in, c.there)
 	}
 	return j.register(ctx, j.Name, in)
+}
+
+// left makes sure of an image that is there.
+func (j *job) left(ctx context.Context, i *types.Image) (_ *types.Image, err error) {
+	if i.State != types.ImageStateAvailable { // an earlier run did not wait
+		if i, err = j.await(ctx, j.Name, retry.Settle); err != nil {
+			return i, err
+		}
+	}
+	if err := errors.Join(j.compare(i), j.record(ctx, i)); err != nil {
+		return i, err
+	}
+	return i, j.dropTemporary(ctx)
 }
 
 // material makes what the image is registered from.

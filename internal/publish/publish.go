@@ -11,6 +11,7 @@ package publish
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -42,33 +43,21 @@ func Publish(ctx context.Context, clients Clients, r Request) ([]Result, error) 
 }
 
 func publish(ctx context.Context, clients Clients, r *Request) ([]Result, error) {
-	if err := r.Complete(); err != nil {
-		return nil, err
-	}
-	f, err := r.open()
+	all, err := prepare(ctx, clients, r)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	accounts := map[string]string{} // by partition
-	for _, region := range r.Regions {
-		if p := Partition(region); accounts[p] == "" {
-			if accounts[p], err = clients.Account(ctx, region); err != nil {
-				return nil, err
-			}
-		}
-	}
+	defer all.close()
 	if r.Maps != nil && r.Store == nil {
-		if err := r.Maps.Put(r.content(), r.Map); err != nil {
+		if err := r.Maps.Put(all.content, r.Map); err != nil {
 			return nil, err
 		}
 	}
-	all := &shared{Request: r, content: r.content(), source: newSource(f, r.Map), budget: newBudget(), original: newOriginal(r.Regions[0])}
 	results := make([]Result, len(r.Regions))
 	var wg sync.WaitGroup
 	for i, region := range r.Regions {
 		wg.Go(func() {
-			j := newJob(all, clients, region, accounts[Partition(region)])
+			j := newJob(all, clients, region)
 			results[i] = j.run(ctx)
 			results[i].BestEffort = slices.Contains(r.BestEffort, region)
 			if region == all.original.region {
@@ -85,13 +74,38 @@ func publish(ctx context.Context, clients Clients, r *Request) ([]Result, error)
 type shared struct {
 	*Request
 	content  string
+	accounts map[string]string // by partition
+	image    *os.File
 	source   *source
 	budget   *semaphore.Weighted
 	original *original
 }
 
-func newJob(s *shared, clients Clients, region, account string) *job {
-	j := &job{shared: s, region: region, account: account, up: newUploader(s.budget), ssm: parameters(clients.Config(region))}
+// prepare refuses what cannot be published, opens the image, and asks who we are.
+func prepare(ctx context.Context, clients Clients, r *Request) (_ *shared, err error) {
+	if err := r.Complete(); err != nil {
+		return nil, err
+	}
+	s := &shared{Request: r, content: r.content(), accounts: map[string]string{}, budget: newBudget(), original: newOriginal(r.Regions[0])}
+	if s.image, err = r.open(); err != nil {
+		return nil, err
+	}
+	s.source = newSource(s.image, r.Map)
+	for _, region := range r.Regions {
+		if p := Partition(region); s.accounts[p] == "" {
+			if s.accounts[p], err = clients.Account(ctx, region); err != nil {
+				s.close()
+				return nil, err
+			}
+		}
+	}
+	return s, nil
+}
+
+func (s *shared) close() { _ = s.image.Close() } // it was only read
+
+func newJob(s *shared, clients Clients, region string) *job {
+	j := &job{shared: s, region: region, account: s.accounts[Partition(region)], up: newUploader(s.budget), ssm: parameters(clients.Config(region))}
 	j.ec2, j.ebs = clients.Region(region)
 	total := int64(0) // it grows
 	if s.Store != nil {

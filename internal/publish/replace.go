@@ -30,27 +30,34 @@ func (j *job) replace(ctx context.Context, material *ec2.RegisterImageInput, old
 		return nil, err
 	}
 	if old != nil {
-		ours := tagged(old.Tags, TagImage) == j.Name
-		if err := j.deregister(ctx, *old.ImageId, ours); err != nil {
+		if err := j.deregister(ctx, *old.ImageId, tagged(old.Tags, TagImage) == j.Name); err != nil {
 			return nil, err
 		}
-		all, err := j.Ledger.List(ctx, ledger.Filter{Account: j.account, Region: j.region})
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range all {
-			if e.ID == *old.ImageId || ours && e.ID != "" && e.ID == rootSnapshot(old) {
-				if err := j.Ledger.Gone(ctx, e.Key); err != nil {
-					return nil, err
-				}
-			}
-		}
+	}
+	if err := j.forgetOld(ctx); err != nil {
+		return nil, err
 	}
 	i, err := j.register(ctx, j.Name, material)
 	if err != nil {
 		return i, err
 	}
 	return i, j.dropTemporary(ctx)
+}
+
+// forgetOld closes the ledger's entries of the image that was replaced, by this run or one that was stopped then.
+func (j *job) forgetOld(ctx context.Context) error {
+	all, err := j.Ledger.List(ctx, ledger.Filter{Account: j.account, Region: j.region, State: ledger.Kept})
+	if err != nil {
+		return err
+	}
+	for _, e := range all {
+		if e.Image == j.Name && e.Content != j.content && (e.Kind == ledger.Image || e.Kind == ledger.Snapshot) {
+			if err := j.Ledger.Gone(ctx, e.Key); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // dropTemporary deregisters the temporary image, if there is one, and leaves its snapshot, which is the final image's.

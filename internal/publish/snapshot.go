@@ -40,6 +40,7 @@ type snapshot struct {
 	state types.SnapshotState
 	base  *base // nil: none
 	again bool  // an earlier run began it
+	lost  bool  // an earlier run began it, by a request that cannot be made again
 }
 
 // snapshot returns a completed snapshot of the image: one that is there, one that an earlier run began, or a
@@ -57,55 +58,77 @@ func (j *job) snapshot(ctx context.Context) (*snapshot, error) {
 	return s, j.completed(ctx, s)
 }
 
+// outlook is what next has seen so far.
+type outlook struct {
+	looked, refused bool
+	parent          *base
+}
+
+// next returns the snapshot that a generation's token is for. It is nil if that is gone; has an id if the ledger does not know
+// it, but EBS does; and is otherwise to be started, or started again. It changes nothing.
+func (j *job) next(ctx context.Context, generation int, o *outlook) (*snapshot, error) {
+	s := &snapshot{key: j.key(ledger.Snapshot, j.token(generation))}
+	was, known, err := j.Ledger.Find(ctx, s.key)
+	switch {
+	case err != nil:
+		return nil, err
+	case known && was.State == ledger.Gone:
+		return nil, nil
+	case known:
+		if s.again = true; was.Parent == "" {
+			return s, nil
+		}
+		if s.base, err = j.named(ctx, was.Parent); err != nil || s.base != nil {
+			return s, err
+		}
+		s.lost = true
+		if found, err := j.earlier(ctx, s.key); found != nil || err != nil {
+			return found, err
+		}
+		return s, nil
+	case !o.looked:
+		o.looked = true
+		if found, err := j.earlier(ctx, s.key); found != nil || err != nil {
+			return found, err
+		}
+		if o.parent, err = j.base(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if !o.refused {
+		s.base = o.parent
+	}
+	return s, nil
+}
+
 // begin finds the snapshot, or starts it. Its client token follows from what it is for, so that of two runs, or of two
 // attempts whose replies were lost, only the first makes one. A token stays with its snapshot for ever; one whose
 // snapshot has failed, or was deleted, leads to the next generation.
 func (j *job) begin(ctx context.Context) (*snapshot, error) {
-	var parent *base
-	looked, refused := false, false
+	var o outlook
 	for n := range generations {
-		s := &snapshot{key: j.key(ledger.Snapshot, j.token(n))}
-		was, known, err := j.Ledger.Find(ctx, s.key)
+		s, err := j.next(ctx, n, &o)
 		switch {
 		case err != nil:
 			return nil, err
-		case known && was.State == ledger.Gone:
+		case s == nil:
 			continue
-		case known:
-			if s.again = true; was.Parent != "" {
-				if s.base, err = j.named(ctx, was.Parent); err != nil {
-					return nil, err
-				}
+		case s.id != "":
+			return s, j.adopt(ctx, s)
+		case !s.lost:
+			if err = j.start(ctx, s); err == nil {
+				return s, nil
 			}
-		case !looked:
-			looked = true
-			if found, err := j.earlier(ctx, s.key); found != nil || err != nil {
-				return found, err
-			}
-			if parent, err = j.base(ctx); err != nil {
-				return nil, err
-			}
-		}
-		if !known && !refused {
-			s.base = parent
-		}
-		lost := known && was.Parent != "" && s.base == nil // the request cannot be made again
-		if lost {
-			if found, err := j.earlier(ctx, s.key); found != nil || err != nil {
-				return found, err
-			}
-		} else if err = j.start(ctx, s); err == nil {
-			return s, nil
 		}
 		switch code := retry.Code(err); {
-		case lost, errors.Is(err, errFailed):
+		case s.lost, errors.Is(err, errFailed):
 		case code == "ConflictException": // another run, of other tags, has begun it
 			if found, err := j.earlierSoon(ctx, s.key); found != nil || err != nil {
 				return found, err
 			}
 		case s.base != nil && slices.Contains([]string{"ValidationException", "ResourceNotFoundException"}, code):
 			j.task.Logf("%s cannot be a parent (%v): all blocks are sent", s.base.id, err)
-			refused = true
+			o.refused = true
 		default:
 			return nil, fmt.Errorf("starting a snapshot: %w", err)
 		}
@@ -163,8 +186,12 @@ func (j *job) start(ctx context.Context, s *snapshot) error {
 // earlierSoon is earlier with some patience.
 func (j *job) earlierSoon(ctx context.Context, k ledger.Key) (*snapshot, error) {
 	for pause := pollFirst; pause < 16*time.Second; pause *= 2 {
-		if s, err := j.earlier(ctx, k); s != nil || err != nil {
-			return s, err
+		s, err := j.earlier(ctx, k)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			return s, j.adopt(ctx, s)
 		}
 		if err := retry.Sleep(ctx, pause); err != nil {
 			return nil, err
@@ -198,13 +225,15 @@ func (j *job) earlier(ctx context.Context, k ledger.Key) (best *snapshot, err er
 			}
 		}
 	}
-	if best == nil {
-		return nil, nil
+	return best, nil
+}
+
+// adopt writes down a snapshot that the ledger did not know.
+func (j *job) adopt(ctx context.Context, s *snapshot) error {
+	if _, err := j.Ledger.Intend(ctx, j.entry(s.key)); err != nil {
+		return err
 	}
-	if _, err := j.Ledger.Intend(ctx, j.entry(k)); err != nil {
-		return nil, err
-	}
-	return best, j.Ledger.Made(ctx, k, best.id)
+	return j.Ledger.Made(ctx, s.key, s.id)
 }
 
 func (j *job) token(generation int) string {

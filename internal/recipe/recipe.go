@@ -188,6 +188,12 @@ type Publish struct {
 	Tags          map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`
 }
 
+// Private returns the same without what lets others use the image, or leads them to it.
+func (p Publish) Private() Publish {
+	p.Public, p.Accounts, p.Organizations, p.ShareSnapshot, p.Parameters = false, nil, nil, false, nil
+	return p
+}
+
 // The kinds of AMI, by where the root is.
 const (
 	EBS           = "ebs"

@@ -42,6 +42,7 @@ type Upload struct {
 	Create   bool           // make the bucket where there is none
 	From     int            // the first part to send
 	LeaveOut bool           // the manifest
+	Dry      bool           // count what would be sent, and send nothing
 	Task     *progress.Task // may be nil; grows by the bytes to send
 }
 
@@ -108,7 +109,16 @@ func (u *upload) read() error {
 }
 
 func (u *upload) run(ctx context.Context) (err error) {
-	if err := u.bucket.prepare(ctx, u.Create); err != nil {
+	if u.Dry {
+		err = u.bucket.Ready(ctx)
+		if fault.KindOf(err) == fault.Missing && u.Create {
+			u.sent.Store(int64(len(u.manifest.Parts[u.From:])) + int64(map[bool]int{false: 1}[u.LeaveOut]))
+			return nil
+		}
+	} else {
+		err = u.bucket.prepare(ctx, u.Create)
+	}
+	if err != nil {
 		return err
 	}
 	if u.there, err = u.bucket.list(ctx, u.To.within(u.manifest.Name).Key); err != nil {
@@ -159,11 +169,18 @@ func (u *upload) object(ctx context.Context, name, kind string, content io.ReadS
 		if same {
 			u.kept.Add(1)
 			u.Task.Add(size)
+			if u.Dry {
+				return nil
+			}
 			return u.grant(ctx, key)
 		}
 	}
 	if err := verify(name, content, digest); err != nil {
 		return err
+	}
+	if u.Dry {
+		u.sent.Add(1)
+		return nil
 	}
 	err = retry.Call(ctx, "s3:PutObject", retry.Policy{Limit: putLimit}, func(ctx context.Context) error {
 		if _, err := content.Seek(0, io.SeekStart); err != nil {

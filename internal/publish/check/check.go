@@ -17,6 +17,7 @@ import (
 	"ingot/internal/catalog"
 	"ingot/internal/disk"
 	"ingot/internal/progress"
+	"ingot/internal/publish/attribute"
 	"ingot/internal/publish/fanout"
 	"ingot/internal/publish/inventory"
 )
@@ -25,6 +26,7 @@ import (
 type EC2 interface {
 	inventory.Images
 	inventory.Snapshots
+	attribute.Sharing
 }
 
 // EBS are the calls that checking makes to the EBS direct APIs.
@@ -49,6 +51,19 @@ type Wanted struct {
 	Description *string
 	Tags        map[string]string // of the image and its snapshot
 	Map         *disk.Map
+	TPM         *bool
+	Protect     bool              // from deregistration
+	Sharing     *Sharing          // beside with everybody
+	Parameters  []string          // of SSM, that should hold the image's id
+	Encrypted   *bool             // the snapshot
+	Keys        map[string]string // ARN of the KMS key that it is encrypted with, by region; "": any
+}
+
+// Sharing is who should be able to use an image. Others may be, too.
+type Sharing struct {
+	Accounts      []string // numbers
+	Organizations []string // ARNs, of organizations and their units
+	Snapshot      bool     // the accounts the snapshot, too; and everybody, if the image is public
 }
 
 // Mend is how a Finding can be mended.
@@ -57,7 +72,7 @@ type Mend string
 // The ways. What has none of them takes a person.
 const (
 	Nothing   Mend = ""
-	Publish   Mend = "publish"   // the image is not there: publishing again makes it
+	Publish   Mend = "publish"   // the image is not there, or lacks something: publishing again makes, or gives, it
 	Share     Mend = "share"     // it should be public
 	Unshare   Mend = "unshare"   // it should not
 	Tag       Mend = "tag"       // a tag of the image or its snapshot is another one
@@ -158,6 +173,10 @@ func (c *Checker) region(ctx context.Context, w *Wanted, region string) (seen Se
 		}
 	}
 	found = append(found, compare(w, ami, image, snapshot, c.Now())...)
+	more, err := c.around(ctx, client, w, &seen, ami, image)
+	if found = append(found, more...); err != nil {
+		return seen, found, err
+	}
 	if w.Map != nil && snapshot != nil && snapshot.State == types.SnapshotStateCompleted && c.Sample != 0 {
 		var differ []Finding
 		if differ, err = c.blocks(ctx, w, &seen, aws.ToString(snapshot.SnapshotId)); err == nil {

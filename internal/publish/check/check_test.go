@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/catalog"
+	"ingot/internal/publish"
 	"ingot/internal/publish/attribute"
 	"ingot/internal/publish/check"
 	"ingot/internal/publish/cloudtest"
@@ -88,6 +89,48 @@ func TestCheckAndMend(t *testing.T) {
 	_, gone, err := checker.Check(ctx, w)
 	if err != nil || len(gone) != 2 || gone[0].Mend != check.Publish || gone[1].Mend != check.Publish {
 		t.Errorf("%+v (%v)", gone, err)
+	}
+}
+
+// What surrounds an image is compared, too: shares, parameters, protection, the TPM, encryption.
+func TestChecksAround(t *testing.T) {
+	t.Parallel()
+	const friend, org = "111122223333", "arn:aws:organizations::111122223333:organization/o-abcdefghij"
+	c := cloudtest.New(t, "us-east-1")
+	ctx := t.Context()
+	release, r := c.Release("a-1"), c.Request("a-1")
+	yes, no := true, false
+	w := &check.Wanted{Release: release, Sharing: &check.Sharing{Accounts: []string{friend}, Organizations: []string{org}, Snapshot: true}, Parameters: []string{"/a"},
+		Protect: true, TPM: &yes, Encrypted: &yes, Keys: map[string]string{"us-east-1": "arn:aws:kms:us-east-1:000000000000:key/1"}}
+	look := func(want ...string) []check.Seen {
+		t.Helper()
+		seen, found, err := (&check.Checker{Clients: c.Clients, Now: c.Now}).Check(ctx, w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range found {
+			got = append(got, f.What+": "+f.Want+" "+string(f.Mend))
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("found %q\nnot   %q", got, want)
+		}
+		return seen
+	}
+	ami := release.AMIs[0]
+	look("TPM: v2.0 ", "protection: enabled publish", "encrypted: true ", "key: arn:aws:kms:us-east-1:000000000000:key/1 ",
+		"launch permission: of "+friend+" publish", "launch permission: of "+org+" publish",
+		"permission for "+ami.SnapshotID+": of "+friend+" publish", "permission for "+ami.SnapshotID+": of all publish", "parameter /a: "+ami.ImageID+" publish")
+	// Publishing again gives what it can.
+	r.Accounts, r.Organizations, r.ShareSnapshot, r.Parameters, r.Protect = w.Sharing.Accounts, w.Sharing.Organizations, true, w.Parameters, true
+	if _, err := publish.Publish(ctx, c.Clients, r); err != nil {
+		t.Fatal(err)
+	}
+	w.TPM, w.Encrypted = &no, &no
+	look()
+	w.Sharing.Accounts = nil
+	if seen := look(); seen[0].Note != "also shared with "+friend {
+		t.Errorf("noted %q", seen[0].Note)
 	}
 }
 

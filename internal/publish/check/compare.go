@@ -50,6 +50,12 @@ func compare(w *Wanted, a catalog.AMI, i *types.Image, s *types.Snapshot, now ti
 	if w.BootMode != "" {
 		differ("boot mode", w.BootMode, string(i.BootMode), Nothing)
 	}
+	if w.TPM != nil {
+		differ("TPM", map[bool]string{true: string(types.TpmSupportValuesV20)}[*w.TPM], string(i.TpmSupport), Nothing)
+	}
+	if p := aws.ToString(i.DeregistrationProtection); w.Protect && !retiring && (p == "" || p == "disabled") {
+		differ("protection", "enabled", "disabled", Publish)
+	}
 	if w.Description != nil {
 		differ("description", *w.Description, aws.ToString(i.Description), Describe)
 	}
@@ -63,7 +69,12 @@ func compare(w *Wanted, a catalog.AMI, i *types.Image, s *types.Snapshot, now ti
 		return all
 	}
 	differ("state of the snapshot", string(types.SnapshotStateCompleted), string(s.State), Nothing)
-	if a.Public {
+	if w.Encrypted != nil {
+		differ("encrypted", strconv.FormatBool(*w.Encrypted), strconv.FormatBool(aws.ToBool(s.Encrypted)), Nothing)
+		if key := w.Keys[a.Region]; *w.Encrypted && key != "" {
+			differ("key", key, aws.ToString(s.KmsKeyId), Nothing)
+		}
+	} else if a.Public {
 		differ("encrypted", "false", strconv.FormatBool(aws.ToBool(s.Encrypted)), Nothing)
 	}
 	return append(all, tags(w, a, aws.ToString(s.SnapshotId), s.Tags)...)

@@ -53,7 +53,7 @@ func New(t *testing.T, names ...string) *Cloud {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
-		action := read(hr)
+		action := Action(hr)
 		c.mu.Lock()
 		denied := c.denied == action
 		if !slices.Contains(c.calls, action) {
@@ -61,7 +61,7 @@ func New(t *testing.T, names ...string) *Cloud {
 		}
 		c.mu.Unlock()
 		if denied {
-			refuse(w, hr, action)
+			Refuse(w, hr, action)
 			return
 		}
 		r.ServeHTTP(w, hr)
@@ -150,14 +150,22 @@ func (c *Cloud) Snapshots(region string) (ids []string) {
 // Request returns what publishes a small image of some blocks into all regions.
 func (c *Cloud) Request(name string) publish.Request {
 	c.t.Helper()
+	r := Small(c.t, name)
+	r.Regions, r.Ledger, r.Now = c.Names, c.Ledger, c.Now
+	return r
+}
+
+// Small returns what publishes a small public image of some blocks, without regions and a ledger.
+func Small(t *testing.T, name string) publish.Request {
+	t.Helper()
 	const size = 1 << 30
-	path := filepath.Join(c.t.TempDir(), "disk.raw")
+	path := filepath.Join(t.TempDir(), "disk.raw")
 	f, err := os.Create(path)
 	if err == nil {
 		err = f.Truncate(size)
 	}
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer f.Close()
 	noise := rand.NewChaCha8(sha256.Sum256([]byte(name)))
@@ -166,13 +174,12 @@ func (c *Cloud) Request(name string) publish.Request {
 		data := make([]byte, disk.BlockSize)
 		_, _ = noise.Read(data)
 		if _, err := f.WriteAt(data, int64(index)*disk.BlockSize); err != nil {
-			c.t.Fatal(err)
+			t.Fatal(err)
 		}
 		m.Blocks = append(m.Blocks, disk.Block{Index: index, SHA256: sha256.Sum256(data)})
 	}
 	return publish.Request{Disk: path, Map: m, Name: name, Description: "a test", Arch: "x86_64", BootMode: "uefi-preferred", Public: true,
-		Tags: map[string]string{"colour": "blue"}, Regions: c.Names, ENA: true, Ledger: c.Ledger,
-		Release: name, Now: c.Now}
+		Tags: map[string]string{"colour": "blue"}, ENA: true, Release: name}
 }
 
 // Release publishes an image and records its release, of the name before the first dash in it.

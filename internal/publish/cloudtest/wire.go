@@ -23,8 +23,8 @@ func drain(r *http.Request) ([]byte, error) {
 	return body, err
 }
 
-// read returns the action of a request, as a policy of IAM names it.
-func read(r *http.Request) string {
+// Action returns the action of a request, as a policy of IAM names it.
+func Action(r *http.Request) string {
 	m := scope.FindStringSubmatch(r.Header.Get("Authorization"))
 	if m == nil {
 		return ""
@@ -87,8 +87,8 @@ func s3Action(r *http.Request) string {
 	return "ListBucket"
 }
 
-// refuse answers as AWS does to who lacks a permission.
-func refuse(w http.ResponseWriter, r *http.Request, action string) {
+// Refuse answers as AWS does to who lacks a permission.
+func Refuse(w http.ResponseWriter, r *http.Request, action string) {
 	service, name, _ := strings.Cut(action, ":")
 	message := "You are not authorized to perform this operation. " + name
 	switch {

@@ -52,6 +52,7 @@ type Check struct {
 	Region string // "" where it is about the account
 	OK     bool
 	Needed bool // publishing cannot do without it
+	Quota  bool // it is about a quota
 	Detail string
 	Hint   string
 }
@@ -99,7 +100,7 @@ func (d *Doctor) regions(ctx context.Context) (on []string, checks []Check, err 
 		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("asking which regions are on: %w", err)
+		return nil, nil, fmt.Errorf("asking in %s which regions are on: %w", d.Home, err)
 	}
 	status := map[string]string{}
 	var free, off []string

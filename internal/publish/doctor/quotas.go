@@ -48,7 +48,7 @@ func (d *Doctor) quotas(ctx context.Context, client EC2, region string, images [
 		needed     bool
 	}{{publicImages, public, 1, d.Public}, {pendingSnapshots, pending, 1, true}, {allSnapshots, len(snapshots), 1, true}} {
 		limit, from := d.limit(ctx, region, q.quota)
-		c := Check{Name: "quota of " + q.name, OK: q.used+q.more <= limit, Needed: q.needed, Detail: fmt.Sprintf("%d of %d%s", q.used, limit, from)}
+		c := Check{Name: "quota of " + q.name, OK: q.used+q.more <= limit, Needed: q.needed, Quota: true, Detail: fmt.Sprintf("%d of %d%s", q.used, limit, from)}
 		if !c.OK {
 			c.Hint = "retire some, or have the quota raised"
 			if q.code != "" {

@@ -47,6 +47,7 @@ func describe(ctx context.Context, client EC2, images []Image) error {
 func (i *Image) take(f *types.Image) (err error) {
 	i.Gone = f.State == types.ImageStateDeregistered
 	i.Available = f.State == types.ImageStateAvailable
+	i.Public = aws.ToBool(f.Public)
 	i.Protected = aws.ToString(f.DeregistrationProtection) != "" && *f.DeregistrationProtection != "disabled"
 	if f.State == types.ImageStateDisabled { // a tag on an image that is enabled again is of no account
 		if i.Disabled, err = when(inventory.Tag(f.Tags, TagDisabled)); err != nil {

@@ -46,6 +46,7 @@ type Image struct {
 	// As EC2 has it.
 	Gone         bool
 	Available    bool
+	Public       bool
 	Protected    bool      // from being deregistered
 	Deprecated   time.Time // zero: not at all
 	Disabled     time.Time // zero where it is not disabled, or nobody wrote down when

@@ -104,7 +104,7 @@ func (r *Retirer) undo(ctx context.Context, rel *catalog.Release, region string,
 		return u, fault.Newf(fault.Missing, "%s is gone", ami.ImageID)
 	}
 	u.Enabled = !is[0].Available
-	u.Shared = u.Enabled && ami.Public
+	u.Shared = ami.Public && !is[0].Public // disabled, or enabled by a run that was stopped then
 	u.Renewed = is[0].deprecated(r.Now())
 	if dry {
 		return u, nil
