@@ -35,6 +35,7 @@ type runner struct {
 }
 
 type guest struct {
+	region.Running // what the launch does not need
 	net.Listener
 	exited chan struct{}
 	once   sync.Once
@@ -99,6 +100,10 @@ func serve(c net.Conn, config *ssh.ServerConfig) {
 
 func (g *guest) SSH() string             { return g.Addr().String() }
 func (g *guest) Exited() <-chan struct{} { return g.exited }
+func (g *guest) Shutdown(context.Context) error {
+	g.Kill()
+	return nil
+}
 func (g *guest) Kill() {
 	g.once.Do(func() {
 		g.Close()
