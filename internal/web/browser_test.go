@@ -8,11 +8,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"ingot/internal/factory/journal"
 )
 
 // browser starts Debian's Chromium. Its pages are those of the server under test alone.
@@ -59,7 +62,7 @@ func eval[T any](t *testing.T, ctx context.Context, expression string) T {
 
 func TestBrowser(t *testing.T) {
 	ctx := browser(t)
-	for name, test := range map[string]func(*testing.T, context.Context){"use": use, "without script": withoutScript, "layout": layout, "static": staticSite} {
+	for name, test := range map[string]func(*testing.T, context.Context){"use": use, "without script": withoutScript, "layout": layout, "static": staticSite, "runs": following} {
 		t.Run(name, func(t *testing.T) {
 			tab, cancel := chromedp.NewContext(ctx)
 			t.Cleanup(cancel)
@@ -121,6 +124,61 @@ func use(t *testing.T, ctx context.Context) {
 
 	for m, err := range drain(ctx, messages) {
 		if err == nil && (m.IsException() || m.Type == "error" || m.Type == "warning") {
+			t.Errorf("console: %s", m)
+		}
+	}
+}
+
+// going is a journal whose run goes on until it is told to end.
+type going struct {
+	runs
+	over *atomic.Bool
+}
+
+func (j going) Run(ctx context.Context, id int64) (journal.Run, error) {
+	r, err := j.runs.Run(ctx, id)
+	if r.State = journal.Running; j.over.Load() {
+		r.State = journal.Done
+	}
+	return r, err
+}
+
+func (j going) Steps(ctx context.Context, id int64) ([]journal.Step, error) {
+	if j.over.Load() {
+		return j.runs.Steps(ctx, id)
+	}
+	return []journal.Step{{Name: "upload", State: journal.Running, Attempts: 1, Started: began, Progress: "publish to us-east-1: 45 %"}}, nil
+}
+
+// following sees a run end without loading the page again; what has the focus keeps it.
+func following(t *testing.T, ctx context.Context) {
+	j := going{runs{lines: 3}, new(atomic.Bool)}
+	server := httptest.NewServer(Handler(fill(t), Options{Runs: j}))
+	t.Cleanup(server.Close)
+	messages := chromedp.Console(ctx)
+	for _, path := range []string{"/runs", "/runs/7"} {
+		do(t, ctx, chromedp.EmulateViewport(390, 900), chromedp.Navigate(server.URL+path), chromedp.WaitVisible(chromedp.CSS("#live")))
+		if got := eval[int64](t, ctx, "document.documentElement.scrollWidth"); got > 390 {
+			t.Errorf("%s is %d px wide on a telephone", path, got)
+		}
+		if found := axe(t, ctx); len(found) > 0 {
+			t.Errorf("%s: %s", path, strings.Join(found, "\n"))
+		}
+	}
+	if got := eval[string](t, ctx, `document.getElementById("live").textContent`); !strings.Contains(got, "45 %") {
+		t.Errorf("the page lacks the progress: %s", got)
+	}
+	eval[bool](t, ctx, `window.stays = true; document.querySelector("pre").focus(); true`)
+	j.over.Store(true)
+	do(t, ctx, chromedp.WaitNotPresent(`//td[contains(text(), "45 %")]`))
+	if !eval[bool](t, ctx, `window.stays === true && document.activeElement === document.querySelector("pre")`) {
+		t.Error("the page was loaded again, or lost the focus")
+	}
+	if got := eval[string](t, ctx, `document.getElementById("live").textContent`); !strings.Contains(got, "resolve") || !strings.Contains(got, "done") {
+		t.Errorf("the page lacks the end: %s", got)
+	}
+	for m, err := range drain(ctx, messages) {
+		if err == nil && (m.IsException() || m.Type == "error") {
 			t.Errorf("console: %s", m)
 		}
 	}

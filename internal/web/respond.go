@@ -23,7 +23,7 @@ const (
 )
 
 // policy allows our own style sheet, script and icon, and nothing else: no inline code, no other host.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; form-action 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; " +
 	"base-uri 'none'; frame-ancestors 'none'"
 
 // What the headers say, as slices: they are put into each answer as they are.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,25 +44,28 @@ func (s *server) pipelines(r *query) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	active := slices.ContainsFunc(runs, func(r journal.Run) bool { return !r.State.Over() })
 	return s.fresh("Pipelines",
 		h.H1(g.Text("Pipelines")),
-		g.If(len(all) > 0, section("images", "Images", h.Table(
-			h.THead(h.Tr(column("Image"), column("Next run"), column("Schedule"))),
-			h.TBody(g.Map(all, func(p journal.Pipeline) g.Node {
-				schedule := "on"
-				if p.Disabled != "" {
-					schedule = "off: " + p.Disabled
-				}
-				return h.Tr(h.Th(h.Scope("row"), g.Text(p.Name)), h.Td(moment(p.Next)), h.Td(g.Text(schedule)))
-			}))))),
-		section("runs", "Runs", g.If(len(runs) == 0, h.P(h.Class("quiet"), g.Text("Nothing has run yet."))),
-			g.If(len(runs) > 0, h.Table(
-				h.THead(h.Tr(column("Run"), column("Image"), column("State"), column("Began"), column("Took"), column("Cause"))),
-				h.TBody(g.Map(runs, func(run journal.Run) g.Node {
-					id := strconv.FormatInt(run.ID, 10)
-					return h.Tr(h.Th(h.Scope("row"), h.A(h.Href("/runs/"+id), g.Text(id))), h.Td(g.Text(run.Pipeline)), h.Td(outcome(run.State)),
-						h.Td(moment(cmp.Or(run.Started, run.Created))), h.Td(g.Text(took(run.Started, run.Ended))), h.Td(g.Text(run.Cause)))
+		live(active,
+			g.If(len(all) > 0, section("images", "Images", h.Table(
+				h.THead(h.Tr(column("Image"), column("Next run"), column("Schedule"))),
+				h.TBody(g.Map(all, func(p journal.Pipeline) g.Node {
+					schedule := "on"
+					if p.Disabled != "" {
+						schedule = "off: " + p.Disabled
+					}
+					return h.Tr(h.Th(h.Scope("row"), g.Text(p.Name)), h.Td(moment(p.Next)), h.Td(g.Text(schedule)))
 				}))))),
+			section("runs", "Runs", g.If(len(runs) == 0, h.P(h.Class("quiet"), g.Text("Nothing has run yet."))),
+				g.If(len(runs) > 0, h.Table(
+					h.THead(h.Tr(column("Run"), column("Image"), column("State"), column("Began"), column("Took"), column("Cause"))),
+					h.TBody(g.Map(runs, func(run journal.Run) g.Node {
+						id := strconv.FormatInt(run.ID, 10)
+						return h.Tr(h.Th(h.Scope("row"), h.A(h.Href("/runs/"+id), g.Text(id))), h.Td(g.Text(run.Pipeline)), h.Td(outcome(run.State)),
+							h.Td(moment(cmp.Or(run.Started, run.Created))), h.Td(g.Text(took(run.Started, run.Ended))), h.Td(g.Text(run.Cause)))
+					}))))),
+		),
 	)
 }
 
@@ -94,20 +98,29 @@ func (s *server) run(r *query) (*answer, error) {
 	return s.fresh(title,
 		h.P(h.A(h.Href("/runs"), g.Text("All runs"))),
 		h.H1(g.Text(title)),
-		h.P(outcome(run.State), g.Text(" · "+run.Cause+" · "), moment(cmp.Or(run.Started, run.Created)), g.If(!run.Started.IsZero(), g.Text(" · "+took(run.Started, run.Ended)))),
-		g.If(run.Error != "", h.P(h.Strong(h.Class("bad"), g.Text(run.Error)))),
-		g.If(run.Hint != "", h.P(g.Text("Try: "+run.Hint))),
-		section("steps", "Steps", h.Table(
-			h.THead(h.Tr(column("Step"), column("State"), column("Took"), column("Attempts"), column("Says"))),
-			h.TBody(g.Map(steps, func(st journal.Step) g.Node {
-				return h.Tr(h.Th(h.Scope("row"), h.A(h.Href("?step="+url.QueryEscape(st.Name)+"#log"), g.Text(strings.TrimSpace(st.Name+" "+st.Item)))),
-					h.Td(outcome(st.State)), h.Td(g.Text(took(st.Started, st.Ended))), h.Td(g.Text(strconv.Itoa(st.Attempts))), h.Td(g.Text(st.Error)))
-			})))),
-		section("log", logTitle,
-			g.If(step != "", h.P(h.A(h.Href("?#log"), g.Text("The log of all steps")))),
-			g.If(cut, h.P(h.Class("quiet"), g.Textf("The last %d lines; `ingot logs %d` prints all.", linesShown, id))),
-			h.Pre(h.TabIndex("0"), h.Role("region"), h.Aria("label", logTitle), g.Text(log))),
+		live(!run.State.Over(),
+			h.P(outcome(run.State), g.Text(" · "+run.Cause+" · "), moment(cmp.Or(run.Started, run.Created)), g.If(!run.Started.IsZero(), g.Text(" · "+took(run.Started, run.Ended)))),
+			g.If(run.Error != "", h.P(h.Strong(h.Class("bad"), g.Text(run.Error)))),
+			g.If(run.Hint != "", h.P(g.Text("Try: "+run.Hint))),
+			section("steps", "Steps", h.Table(
+				h.THead(h.Tr(column("Step"), column("State"), column("Took"), column("Attempts"), column("Says"))),
+				h.TBody(g.Map(steps, func(st journal.Step) g.Node {
+					return h.Tr(h.Th(h.Scope("row"), h.A(h.Href("?step="+url.QueryEscape(st.Name)+"#log"), g.Text(strings.TrimSpace(st.Name+" "+st.Item)))),
+						h.Td(outcome(st.State)), h.Td(g.Text(took(st.Started, st.Ended))), h.Td(g.Text(strconv.Itoa(st.Attempts))), h.Td(g.Text(cmp.Or(st.Progress, st.Error))))
+				})))),
+			section("log", logTitle,
+				g.If(step != "", h.P(h.A(h.Href("?#log"), g.Text("The log of all steps")))),
+				g.If(cut, h.P(h.Class("quiet"), g.Textf("The last %d lines; `ingot logs %d` prints all.", linesShown, id))),
+				h.Pre(h.TabIndex("0"), h.Role("region"), h.Aria("label", "Lines"), g.Text(log))),
+		),
 	)
+}
+
+// live is the part of a page that tells of what goes on: the script keeps it up to date, and without that a link does.
+func live(going bool, parts ...g.Node) g.Node {
+	return h.Div(h.ID("live"), g.If(going, h.Data("every", "2")),
+		g.If(going, g.El("noscript", h.P(h.A(h.Href(""), g.Text("Look again"))))),
+		g.Map(parts, func(part g.Node) g.Node { return h.Div(h.Data("part", ""), part) }))
 }
 
 // logEnd returns the last lines of a log, and whether there are more before them.

@@ -119,6 +119,8 @@ type logger struct {
 	run  int64
 	mu   sync.Mutex
 	wait []Line
+	far  map[[2]string]string // progress of steps that is not written yet, by name and item
+	at   time.Time            // when some was written last
 	n    int
 	err  error
 	end  chan struct{}
@@ -126,7 +128,7 @@ type logger struct {
 }
 
 func newLogger(j *Journal, r Run) *logger {
-	l := &logger{j: j, run: r.ID, end: make(chan struct{})}
+	l := &logger{j: j, run: r.ID, far: map[[2]string]string{}, end: make(chan struct{})}
 	l.done.Go(func() {
 		tick := time.NewTicker(flushEvery)
 		defer tick.Stop()
@@ -164,6 +166,7 @@ func (l *logger) line(s Step, text string) {
 // sink takes what a step reports.
 func (l *logger) sink(s Step) progress.Sink {
 	return func(e progress.Event) {
+		l.advance(s, e)
 		switch {
 		case e.Kind == progress.Begin:
 			l.line(s, e.Name+": begins")
@@ -179,12 +182,34 @@ func (l *logger) sink(s Step) progress.Sink {
 	}
 }
 
+// advance notes how far a step has come: the task that said something last stands for it.
+func (l *logger) advance(s Step, e progress.Event) {
+	text := e.Name
+	switch {
+	case e.Kind != progress.Begin && e.Kind != progress.Advance:
+		return
+	case e.Total > 0 && e.Unit == progress.Bytes:
+		text = fmt.Sprintf("%s: %d %%", e.Name, 100*e.Done/e.Total)
+	case e.Total > 0:
+		text = fmt.Sprintf("%s: %d of %d", e.Name, e.Done, e.Total)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.far[[2]string{s.Name, s.Item}] = text
+}
+
+// progressEvery is how often progress is written.
+const progressEvery = time.Second
+
 func (l *logger) flush() {
 	l.mu.Lock()
-	lines := l.wait
+	lines, far := l.wait, map[[2]string]string(nil)
 	l.wait = nil
+	if len(l.far) > 0 && time.Since(l.at) >= progressEvery {
+		far, l.far, l.at = l.far, map[[2]string]string{}, time.Now()
+	}
 	l.mu.Unlock()
-	if len(lines) == 0 {
+	if len(lines)+len(far) == 0 {
 		return
 	}
 	ctx := context.Background() // a run that was stopped is logged to its end
@@ -194,6 +219,11 @@ func (l *logger) flush() {
 			return err
 		}
 		defer func() { _ = add.Close() }()
+		for step, text := range far {
+			if _, err := tx.ExecContext(ctx, "UPDATE step SET progress = ? WHERE run = ? AND name = ? AND item = ?", text, l.run, step[0], step[1]); err != nil {
+				return err
+			}
+		}
 		for _, x := range lines {
 			if _, err := add.ExecContext(ctx, l.run, x.Step, x.Item, milli(x.Time), x.Text); err != nil {
 				return err

@@ -171,7 +171,7 @@ func (w *work) start(s Step, steps []Step) error {
 	s.Attempts++
 	now := w.Journal.clock.Now()
 	err = w.Journal.db.Write(w.ctx, "beginning step "+s.Name, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(w.ctx, "UPDATE step SET state = ?, starts = ?, started = ? WHERE run = ? AND name = ? AND item = ?",
+		_, err := tx.ExecContext(w.ctx, "UPDATE step SET state = ?, starts = ?, started = ?, progress = '' WHERE run = ? AND name = ? AND item = ?",
 			Running, s.Attempts, milli(now), w.run.ID, s.Name, s.Item)
 		return err
 	})

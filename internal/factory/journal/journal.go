@@ -72,6 +72,7 @@ type Step struct {
 	Due      time.Time       `json:"due,omitzero"` // of the next attempt
 	Started  time.Time       `json:"started,omitzero"`
 	Ended    time.Time       `json:"ended,omitzero"`
+	Progress string          `json:"progress,omitempty"` // how far it has come, for people, while it runs
 	Output   json.RawMessage `json:"output,omitempty"`
 	Error    string          `json:"error,omitempty"`
 	Hint     string          `json:"hint,omitempty"`

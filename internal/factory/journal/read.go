@@ -80,13 +80,16 @@ func (j *Journal) Steps(ctx context.Context, id int64) ([]Step, error) {
 		var due, started, ended int64
 		var output string
 		var exit int
-		err = scan(&s.Name, &s.Item, &s.Token, &s.State, &s.Attempts, &s.Failures, &due, &started, &ended, &s.approved, &output, &s.Error, &exit, &s.Hint)
+		err = scan(&s.Name, &s.Item, &s.Token, &s.State, &s.Attempts, &s.Failures, &due, &started, &ended, &s.approved, &output, &s.Error, &exit, &s.Hint, &s.Progress)
+		if s.State != Running {
+			s.Progress = ""
+		}
 		s.Due, s.Started, s.Ended, s.kind = fromMilli(due), fromMilli(started), fromMilli(ended), kindOf(exit)
 		if output != "" {
 			s.Output = json.RawMessage(output)
 		}
 		return s, err
-	}, "SELECT name, item, token, state, starts, failures, due, started, ended, approved, output, error, kind, hint FROM step WHERE run = ? ORDER BY item", id)
+	}, "SELECT name, item, token, state, starts, failures, due, started, ended, approved, output, error, kind, hint, progress FROM step WHERE run = ? ORDER BY item", id)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,5 @@
-// What makes the pages better than they are without it: copying, filtering while typing, filtering on a choice.
+// What makes the pages better than they are without it: copying, filtering while typing, filtering on a choice,
+// and following a run.
 "use strict";
 
 const say = (text) => {
@@ -79,3 +80,32 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
     say(shown + " of " + rows.length + " packages");
   });
 }
+
+// What goes on is asked for again, until it is over. A part of the page that has not changed stays as it is, with the focus and the selection in it.
+const renew = (part, next) => {
+  if (part.innerHTML === next.innerHTML) return;
+  const log = part.querySelector("pre");
+  const [top, end] = log ? [log.scrollTop, log.scrollTop + log.clientHeight >= log.scrollHeight - 4] : [0, false];
+  part.replaceChildren(...next.childNodes);
+  const now = part.querySelector("pre");
+  if (now) now.scrollTop = end ? now.scrollHeight : top;
+};
+
+const follow = async (live) => {
+  if (!document.hidden) {
+    try {
+      const answer = await fetch(location.pathname + location.search);
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("live");
+      if (answer.ok && next) {
+        [...live.querySelectorAll("[data-part]")].forEach((part, n) => renew(part, next.querySelectorAll("[data-part]")[n]));
+        if (!next.dataset.every) return say("It is over");
+      }
+    } catch {
+      // the server is away; it may come back
+    }
+  }
+  setTimeout(() => follow(live), 1000 * live.dataset.every);
+};
+
+const live = document.getElementById("live");
+if (live && live.dataset.every) setTimeout(() => follow(live), 1000 * live.dataset.every);
