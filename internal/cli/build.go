@@ -153,6 +153,7 @@ Of a recipe with a matrix, the images go to as many devices, in the order of the
 	out := outputFlag(cmd)
 	force := cmd.Flags().Bool("force", false, "overwrite partitions and filesystems on the device")
 	check := cmd.Flags().Bool("verify", false, "read everything back from the device and compare")
+	dry := cmd.Flags().Bool("dry-run", false, "refuse what would be refused, of an image that is built, and write nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if os.Geteuid() != 0 {
 			return fault.New(fault.Host, fmt.Errorf("writing to %s needs root", strings.Join(args[1:], ", ")), "run it with sudo")
@@ -166,11 +167,15 @@ Of a recipe with a matrix, the images go to as many devices, in the order of the
 			return err
 		}
 		return each(args[0], set, func(r *recipe.Recipe) error {
-			art, _, err := a.build(cmd, f, r, filepath.Join(*out, r.Name), pipeline.LockOptions{})
+			dir := filepath.Join(*out, r.Name)
+			art, err := pipeline.OpenArtifact(dir)
+			if !*dry {
+				art, _, err = a.build(cmd, f, r, dir, pipeline.LockOptions{})
+			}
 			if err != nil {
 				return err
 			}
-			return a.install(cmd.Context(), art, devices[r.Name], disk.InstallOptions{Force: *force, Verify: *check})
+			return a.install(cmd.Context(), art, devices[r.Name], disk.InstallOptions{Force: *force, Verify: *check, Dry: *dry})
 		})
 	}
 	return cmd
@@ -212,6 +217,9 @@ func (a *app) install(ctx context.Context, art *pipeline.Artifact, device string
 	o.Task.End(err)
 	if err != nil {
 		return err
+	}
+	if o.Dry {
+		return a.say(art.Manifest, "Would write %s to %s: %s", art.Manifest.Name, device, bytesText(m.Bytes()))
 	}
 	return a.say(art.Manifest, "Installed %s on %s: %s written", art.Manifest.Name, device, bytesText(m.Bytes()))
 }

@@ -93,7 +93,7 @@ func (a *app) sayPlan(p *pipeline.Plan) {
 func planValue(p *pipeline.Plan, r *pipeline.RegionPlan) map[string]any {
 	v := map[string]any{"region": r.Region, "root": p.Release.Kind, "name": p.Name, "action": r.Action, "blocks": r.Blocks, "send": r.Send,
 		"bytes": int64(r.Send) * disk.BlockSize, "volume_gib": r.VolumeSize, "cost": r.Cost, "best_effort": r.BestEffort}
-	for key, value := range map[string]string{"image_id": r.ImageID, "snapshot_id": r.SnapshotID, "parent": r.Parent, "source_region": r.Source} {
+	for key, value := range map[string]string{"image_id": r.ImageID, "snapshot_id": r.SnapshotID, "parent": r.Parent, "volume_id": r.Volume, "source_region": r.Source} {
 		if value != "" {
 			v[key] = value
 		}
@@ -147,6 +147,8 @@ func (a *app) sayRegionPlan(p *pipeline.Plan, r *pipeline.RegionPlan) {
 func material(p *pipeline.Plan, r *pipeline.RegionPlan) string {
 	sent := fmt.Sprintf("%s (%s) of %d", count(r.Send, "block"), bytesText(int64(r.Send)*disk.BlockSize), r.Blocks)
 	switch {
+	case r.Volume != "":
+		return "a snapshot of the volume " + r.Volume
 	case p.Release.Kind == recipe.InstanceStore:
 		return fmt.Sprintf("a bundle of at most %s", bytesText(r.Bundle))
 	case r.Send == 0 && r.SnapshotID != "":

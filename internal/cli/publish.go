@@ -33,6 +33,9 @@ best-effort may fail. Where the release before is published, only the blocks tha
 Everything is written into a ledger before it is made, and has a tag that says when it may be removed, until the release
 is complete in its region: what a run that is never finished leaves behind is known.
 
+--volume VOLUME makes the AMI of a snapshot of a volume in the region, such as one that is attached to this instance and that ` + "`ingot install`" + `
+has filled. The snapshot is read back first: it has to be the image, and nothing else.
+
 --kind instance-store, or kinds: of the recipe, makes an AMI that is backed by instance store: the disk is bundled (at most
 10 GiB, x86_64, BIOS) with --key, uploaded to --bucket in each region, and registered from there. See docs/bundles.md.
 
@@ -58,6 +61,7 @@ AWS account.`,
 				return err
 			}
 		}
+		publish.LimitMemory()
 		return a.publishKinds(cmd.Context(), w.f, w.art, w.o, w.kinds)
 	}
 	return cmd
@@ -86,6 +90,7 @@ func (a *app) publicationFlags(cmd *cobra.Command) *publication {
 	f.StringVar(&w.cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
 	f.StringSliceVar(&w.o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
 	f.StringVar(&w.o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
+	f.StringVar(&w.o.Volume, "volume", "", "snapshot this `VOLUME` of EBS, that ingot install has written the image to, instead of sending blocks")
 	f.BoolVar(&w.o.Replace, "replace", false, "replace an AMI of the same name and other content, once the new one is there")
 	return w
 }

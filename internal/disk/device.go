@@ -21,6 +21,7 @@ import (
 type InstallOptions struct {
 	Force  bool // overwrite a partition table or a filesystem; never one that is in use
 	Verify bool // read everything back
+	Dry    bool // refuse what Install refuses, and write nothing
 	Task   *progress.Task
 }
 
@@ -71,7 +72,7 @@ func installDevice(ctx context.Context, f *os.File, image io.ReaderAt, m *Map, o
 		return fmt.Errorf("asking for its size: %w", err)
 	}
 	flush := func() error { return unix.IoctlSetInt(int(f.Fd()), unix.BLKFLSBUF, 0) }
-	if err := install(ctx, f, size, image, m, o, flush); err != nil {
+	if err := install(ctx, f, size, image, m, o, flush); err != nil || o.Dry {
 		return err
 	}
 	return reread(ctx, f)
@@ -103,6 +104,9 @@ func install(ctx context.Context, w target, size int64, image io.ReaderAt, m *Ma
 	}
 	if err := holdsNothing(w, size); err != nil && !o.Force {
 		return err
+	}
+	if o.Dry {
+		return nil
 	}
 	// Neither the old table nor the new one must be found in between, nor the old one's backup afterwards.
 	for _, off := range []int64{0, roundDown(size-1, alignment)} {
@@ -196,8 +200,14 @@ func clearJournal(ctx context.Context, w target, journal []Range) error {
 	return nil
 }
 
+// Compare reads from a device of size bytes, or from a copy of it, what Install writes there, and compares it with the image. Where it differs, the
+// error has the kind fault.Host.
+func Compare(ctx context.Context, r io.ReaderAt, size int64, image io.ReaderAt, m *Map, task *progress.Task) error {
+	return verify(ctx, r, size, image, m, task, func() error { return nil })
+}
+
 // verify reads back what install wrote, from the device itself and not from the host's cache.
-func verify(ctx context.Context, w target, size int64, image io.ReaderAt, m *Map, task *progress.Task, flush func() error) error {
+func verify(ctx context.Context, w io.ReaderAt, size int64, image io.ReaderAt, m *Map, task *progress.Task, flush func() error) error {
 	if err := flush(); err != nil {
 		return fmt.Errorf("dropping what is cached of the device: %w", err)
 	}

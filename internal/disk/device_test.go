@@ -70,6 +70,9 @@ func TestInstall(t *testing.T) {
 			if err := install(context.Background(), device, c.size, image, m, InstallOptions{Verify: true}, noFlush); err != nil {
 				t.Fatal(err)
 			}
+			if err := Compare(context.Background(), device, c.size, image, m, nil); err != nil {
+				t.Errorf("compared: %v", err)
+			}
 			want, err := ReadTable(image, m.Size)
 			if err != nil {
 				t.Fatal(err)
@@ -178,6 +181,9 @@ func TestInstallRefuses(t *testing.T) {
 		err := run(device, 16*mib, m, InstallOptions{})
 		if fault.KindOf(err) != fault.Exists || !strings.Contains(fault.HintOf(err), "--force") {
 			t.Errorf("%s: %v (hint %q)", name, err, fault.HintOf(err))
+		}
+		if err := run(device, 16*mib, m, InstallOptions{Force: true, Dry: true}); err != nil {
+			t.Errorf("%s: what would be overwritten: %v", name, err)
 		}
 		after := make([]byte, 16*mib)
 		if err := readAt(device, after); err != nil || !bytes.Equal(before, after) {

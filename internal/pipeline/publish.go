@@ -25,6 +25,7 @@ type PublishOptions struct {
 	Name    string         // of the AMI, instead of the recipe's
 	Kind    string         // recipe.EBS or recipe.InstanceStore; "" is the former
 	Bundle  BundleOptions  // for the latter
+	Volume  string         // an EBS volume that holds the image already
 	Clients publish.Clients
 	Catalog catalog.Store
 	Ledger  publish.Ledger
@@ -139,7 +140,7 @@ func (f *Foundry) publication(ctx context.Context, a *Artifact, o *PublishOption
 	}
 	p.request = publish.Request{
 		Disk: a.Disk(), Map: blocks, Name: name, Description: m.Description, Arch: m.Arch, BootMode: bootMode(m.Firmware),
-		ENA: m.ENA, TPM: o.Publish.TPM, VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Store: store,
+		ENA: m.ENA, TPM: o.Publish.TPM, VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Store: store, Volume: o.Volume,
 		Regions: regions, BestEffort: o.Publish.BestEffort, Copy: o.Publish.Copy && store == nil, Replace: o.Replace, Encrypt: o.Publish.Encrypt, Keys: o.Publish.Keys,
 		Public: o.Publish.Public, Accounts: o.Publish.Accounts, Organizations: o.Publish.Organizations, ShareSnapshot: o.Publish.ShareSnapshot,
 		Parameters: parameterNames(&o.Publish, r), Deprecate: deprecate, Protect: o.Publish.Protect,

@@ -24,11 +24,14 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/publish/attribute"
 	"ingot/internal/publish/bundles"
+	"ingot/internal/publish/readback"
 	"ingot/internal/publish/retry"
 )
 
 // EC2 are the calls that publishing makes to EC2, each a permission that it needs.
 type EC2 interface {
+	CreateSnapshot(context.Context, *ec2.CreateSnapshotInput, ...func(*ec2.Options)) (*ec2.CreateSnapshotOutput, error)
+	DescribeVolumes(context.Context, *ec2.DescribeVolumesInput, ...func(*ec2.Options)) (*ec2.DescribeVolumesOutput, error)
 	CopyImage(context.Context, *ec2.CopyImageInput, ...func(*ec2.Options)) (*ec2.CopyImageOutput, error)
 	DeleteTags(context.Context, *ec2.DeleteTagsInput, ...func(*ec2.Options)) (*ec2.DeleteTagsOutput, error)
 	DeregisterImage(context.Context, *ec2.DeregisterImageInput, ...func(*ec2.Options)) (*ec2.DeregisterImageOutput, error)
@@ -45,6 +48,7 @@ type EC2 interface {
 
 // EBS are the calls that publishing makes to the EBS direct APIs.
 type EBS interface {
+	readback.EBS
 	StartSnapshot(context.Context, *ebs.StartSnapshotInput, ...func(*ebs.Options)) (*ebs.StartSnapshotOutput, error)
 	PutSnapshotBlock(context.Context, *ebs.PutSnapshotBlockInput, ...func(*ebs.Options)) (*ebs.PutSnapshotBlockOutput, error)
 	CompleteSnapshot(context.Context, *ebs.CompleteSnapshotInput, ...func(*ebs.Options)) (*ebs.CompleteSnapshotOutput, error)

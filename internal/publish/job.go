@@ -135,7 +135,11 @@ func (j *job) material(ctx context.Context) (*ec2.RegisterImageInput, error) {
 		location, err := j.uploadBundle(ctx)
 		return &ec2.RegisterImageInput{ImageLocation: &location}, err
 	}
-	s, err := j.snapshot(ctx)
+	find := j.snapshot
+	if j.Volume != "" {
+		find = j.ofVolume
+	}
+	s, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +199,7 @@ func (j *job) entry(k ledger.Key) ledger.Entry {
 // tags are those of the request and ours, for something that is in the ledger.
 func (j *job) tags(e ledger.Entry) map[string]string {
 	all := map[string]string{"Name": j.Name, TagContent: j.content, TagImage: j.Name, TagRun: e.Run, TagExpires: e.Expires.Format(time.RFC3339)}
-	for k, v := range map[string]string{TagSeries: j.Series, TagParent: e.Parent} {
+	for k, v := range map[string]string{TagSeries: j.Series, TagParent: e.Parent, TagVolume: j.Volume} {
 		if v != "" {
 			all[k] = v
 		}

@@ -120,6 +120,7 @@ func TestThirtyRegionsMemory(t *testing.T) {
 		if r.Map, err = disk.DecodeMap(file); err != nil {
 			t.Fatal(err)
 		}
+		LimitMemory()
 		r.Disk, r.Regions, r.BestEffort, r.Ledger = filepath.Join(filepath.Dir(p.Ledger), "disk.raw"), thirty, []string{thirty[1]}, openLedger(t, p.Ledger)
 		results, err := Publish(t.Context(), New(cfg), r)
 		if err != nil {

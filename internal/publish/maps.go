@@ -50,7 +50,7 @@ func (m *Maps) Get(content string, volumeSize int64) (*disk.Map, error) {
 		return nil, fmt.Errorf("reading the block map of an earlier image: %w", err)
 	}
 	blocks, err := disk.DecodeMap(bytes.NewReader(data))
-	if err != nil || digest(volumeSize, blocks, false) != content {
+	if err != nil || digest(volumeSize, blocks, "") != content {
 		return nil, nil
 	}
 	return blocks, nil

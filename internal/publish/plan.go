@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/ledger"
 )
 
 // Plan is what Publish would do in a region. It is decided by the same functions.
@@ -22,6 +23,7 @@ type Plan struct {
 	SnapshotID string // of it, that is deleted with it; or, for Create and Exchange, one that is complete, or half full, and would be used
 	Parent     string // the snapshot that a new one would be based on; "": none, all blocks are sent
 	Source     string // of Copied: the region
+	Volume     string // that a snapshot would be made of
 	Send       int    // blocks that would be put
 	Blocks     int    // of the image
 	Bundle     int64  // bytes at most of the bundle that would be uploaded, for instance store
@@ -94,6 +96,14 @@ func (j *job) foresee(ctx context.Context, p *Plan) error {
 	if j.Store != nil {
 		p.Bundle = j.Map.Size // before compression: it may not have been made yet
 		return nil
+	}
+	if j.Volume != "" {
+		p.Volume = j.Volume
+		found, err := j.earlier(ctx, j.key(ledger.Snapshot, j.token(0)))
+		if found != nil {
+			p.SnapshotID = found.id
+		}
+		return err
 	}
 	var o outlook
 	for n := range generations {

@@ -48,7 +48,7 @@ func publish(ctx context.Context, clients Clients, r *Request) ([]Result, error)
 		return nil, err
 	}
 	defer all.close()
-	if r.Maps != nil && r.Store == nil {
+	if r.Maps != nil && r.Store == nil && r.Volume == "" {
 		if err := r.Maps.Put(all.content, r.Map); err != nil {
 			return nil, err
 		}

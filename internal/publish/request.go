@@ -27,6 +27,7 @@ const (
 	TagRun     = "ingot:run"     // the run that made it
 	TagSeries  = "ingot:series"  // what the image is a version of
 	TagParent  = "ingot:parent"  // of a snapshot: the one that it is based on
+	TagVolume  = "ingot:volume"  // the volume that it was made of
 	TagExpires = "ingot:expires" // when it may be removed (RFC 3339); taken away when a release owns it
 )
 
@@ -65,6 +66,7 @@ type Request struct {
 	VolumeSize  int64             // GiB; default: the least that holds the image
 	Tags        map[string]string // of the image and its snapshot
 	Store       *Store            // not nil: the image is backed by instance store, and Disk is not read
+	Volume      string            // an EBS volume in the first region that `ingot install` has written the image to: its snapshot is taken, and no block sent
 
 	Regions    []string
 	BestEffort []string // those of them whose failure is no failure of the whole
@@ -122,7 +124,7 @@ func (r *Request) Complete() error {
 			return err
 		}
 	}
-	for _, check := range []func() error{r.checkImage, r.checkRegions, r.checkSharing} {
+	for _, check := range []func() error{r.checkImage, r.checkRegions, r.checkVolume, r.checkSharing} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -224,14 +226,22 @@ func (r *Request) checkSharing() error {
 	return nil
 }
 
-// content returns the digest that tells images apart: of the volume's size, and of each block's place and sum.
-func (r *Request) content() string { return digest(r.VolumeSize, r.Map, r.Store != nil) }
-
-func digest(volumeSize int64, m *disk.Map, store bool) string {
-	h := sha256.New()
-	if store {
-		h.Write([]byte("instance store"))
+// content returns the digest that tells images apart: of the volume's size, and of each block's place and sum. A volume that the image was
+// installed on has another partition table than the image, where it is larger, and so other content.
+func (r *Request) content() string {
+	kind := ""
+	switch {
+	case r.Store != nil:
+		kind = "instance store"
+	case r.Volume != "":
+		kind = "volume"
 	}
+	return digest(r.VolumeSize, r.Map, kind)
+}
+
+func digest(volumeSize int64, m *disk.Map, kind string) string {
+	h := sha256.New()
+	h.Write([]byte(kind))
 	h.Write(binary.BigEndian.AppendUint64(nil, uint64(volumeSize)))
 	for _, b := range m.Blocks {
 		h.Write(binary.BigEndian.AppendUint32(nil, uint32(b.Index)))

@@ -8,8 +8,8 @@ import (
 	"ingot/internal/disk"
 )
 
-// readAhead is how many blocks are kept for regions that come to them a little later: 32 MiB.
-const readAhead = 64
+// readAhead is how many blocks are kept for regions that come to them a little later: 16 MiB.
+const readAhead = 32
 
 // zeroBlock is what a block that its parent had, and this image has not, is overwritten with.
 var (

@@ -23,7 +23,7 @@ import (
 const (
 	firstWindow = 32 // puts in flight in a region, to begin with
 	mostWindow  = 128
-	totalWindow = 256                    // puts in flight in all regions
+	totalWindow = 128                    // puts in flight in all regions
 	calm        = 250 * time.Millisecond // failures within it are one: they were under way together
 	stallLimit  = 3 * time.Minute        // without one put that succeeds
 )

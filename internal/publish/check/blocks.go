@@ -4,17 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"golang.org/x/sync/errgroup"
 
 	"ingot/internal/disk"
-	"ingot/internal/fault"
-	"ingot/internal/publish/inventory"
+	"ingot/internal/publish/readback"
 	"ingot/internal/publish/retry"
 )
 
@@ -24,8 +21,8 @@ const inFlight = 16
 // blocks compares the blocks of a snapshot with the map: that every one is there, and what is in some of them, which are other
 // ones each time. A snapshot may have more, of the one that it was based on.
 func (c *Checker) blocks(ctx context.Context, w *Wanted, seen *Seen, snapshot string) ([]Finding, error) {
-	client := EBS(ebs.NewFromConfig(c.Clients.Config(seen.Region)))
-	tokens, err := list(ctx, client, snapshot)
+	client := readback.EBS(ebs.NewFromConfig(c.Clients.Config(seen.Region)))
+	tokens, err := readback.List(ctx, client, snapshot)
 	if retry.Code(err) == "ValidationException" { // EBS direct does not read public snapshots
 		seen.Note = fmt.Sprintf("the blocks cannot be read: %v", err)
 		return nil, nil
@@ -59,8 +56,8 @@ func (c *Checker) blocks(ctx context.Context, w *Wanted, seen *Seen, snapshot st
 	g.SetLimit(inFlight)
 	for n, b := range sample {
 		g.Go(func() error {
-			sum, err := read(ctx, client, snapshot, b.Index, tokens[b.Index])
-			same[n] = err == nil && sum == b.SHA256
+			data, err := readback.Read(ctx, client, snapshot, b.Index, tokens[b.Index])
+			same[n] = err == nil && sha256.Sum256(data) == b.SHA256
 			return err
 		})
 	}
@@ -74,45 +71,4 @@ func (c *Checker) blocks(ctx context.Context, w *Wanted, seen *Seen, snapshot st
 		}
 	}
 	return found, nil
-}
-
-// list returns the token of each block that a snapshot has.
-func list(ctx context.Context, client EBS, snapshot string) (map[int32]string, error) {
-	tokens := map[int32]string{}
-	err := inventory.Pages(ctx, "ebs:ListSnapshotBlocks", retry.Policy{}, func(ctx context.Context, token *string) (*string, error) {
-		out, err := client.ListSnapshotBlocks(ctx, &ebs.ListSnapshotBlocksInput{SnapshotId: &snapshot, NextToken: token})
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range out.Blocks {
-			tokens[aws.ToInt32(b.BlockIndex)] = aws.ToString(b.BlockToken)
-		}
-		return out.NextToken, nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("listing the blocks of %s: %w", snapshot, err)
-	}
-	return tokens, nil
-}
-
-// read returns the digest of a block.
-func read(ctx context.Context, client EBS, snapshot string, index int32, token string) (sum [sha256.Size]byte, err error) {
-	err = retry.Call(ctx, "ebs:GetSnapshotBlock", retry.Policy{}, func(ctx context.Context) error {
-		out, err := client.GetSnapshotBlock(ctx, &ebs.GetSnapshotBlockInput{SnapshotId: &snapshot, BlockIndex: &index, BlockToken: &token})
-		if err != nil {
-			return err
-		}
-		defer out.BlockData.Close()
-		h := sha256.New()
-		n, err := io.Copy(h, io.LimitReader(out.BlockData, disk.BlockSize+1))
-		if err == nil && n != disk.BlockSize {
-			err = fault.Newf(fault.Unreachable, "the block has %d bytes", n)
-		}
-		copy(sum[:], h.Sum(nil))
-		return err
-	})
-	if err != nil {
-		return sum, fmt.Errorf("reading block %d of %s: %w", index, snapshot, err)
-	}
-	return sum, nil
 }

@@ -10,13 +10,13 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ebs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/catalog"
 	"ingot/internal/disk"
 	"ingot/internal/progress"
+	"ingot/internal/publish"
 	"ingot/internal/publish/attribute"
 	"ingot/internal/publish/fanout"
 	"ingot/internal/publish/inventory"
@@ -27,12 +27,6 @@ type EC2 interface {
 	inventory.Images
 	inventory.Snapshots
 	attribute.Sharing
-}
-
-// EBS are the calls that checking makes to the EBS direct APIs.
-type EBS interface {
-	ListSnapshotBlocks(context.Context, *ebs.ListSnapshotBlocksInput, ...func(*ebs.Options)) (*ebs.ListSnapshotBlocksOutput, error)
-	GetSnapshotBlock(context.Context, *ebs.GetSnapshotBlockInput, ...func(*ebs.Options)) (*ebs.GetSnapshotBlockOutput, error)
 }
 
 // Clients gives the configurations of regions; publish.Clients is one.
@@ -177,7 +171,9 @@ func (c *Checker) region(ctx context.Context, w *Wanted, region string) (seen Se
 	if found = append(found, more...); err != nil {
 		return seen, found, err
 	}
-	if w.Map != nil && snapshot != nil && snapshot.State == types.SnapshotStateCompleted && c.Sample != 0 {
+	if inventory.Tag(image.Tags, publish.TagVolume) != "" { // its partition table need not be the image's
+		seen.Note = "made of a volume: its blocks were compared then"
+	} else if w.Map != nil && snapshot != nil && snapshot.State == types.SnapshotStateCompleted && c.Sample != 0 {
 		var differ []Finding
 		if differ, err = c.blocks(ctx, w, &seen, aws.ToString(snapshot.SnapshotId)); err == nil {
 			found = append(found, differ...)

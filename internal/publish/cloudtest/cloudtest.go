@@ -35,6 +35,7 @@ type Cloud struct {
 	Clients publish.Clients
 	Catalog catalog.Store
 	Ledger  *ledger.Ledger
+	Cert    string // path of the certificate that EC2 opens bundles with
 
 	t *testing.T
 
@@ -50,6 +51,9 @@ func New(t *testing.T, names ...string) *Cloud {
 	c := &Cloud{Names: names, t: t}
 	r, err := region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: names, Now: c.Now})
 	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Cert, err = r.BundleCertificate(); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {

@@ -55,7 +55,8 @@ var (
 		"TooManyRequestsException", "SlowDown", "EC2ThrottledException", "ConcurrentLimitExceededException", "BandwidthLimitExceeded"}
 	transients = []string{"InternalError", "InternalFailure", "InternalServerException", "InternalServerError", "ServiceUnavailable",
 		"ServiceUnavailableException", "Unavailable", "RequestTimeout", "RequestTimeoutException", "PriorRequestNotComplete"}
-	denials = []string{"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "Blocked",
+	denials = []string{"UnauthorizedOperation", "Forbidden", // without a body: S3's answer to HEAD
+		"AccessDenied", "AccessDeniedException", "AuthFailure", "OptInRequired", "Blocked",
 		"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature",
 		"MissingAuthenticationToken", "MissingAuthenticationTokenException", "ExpiredToken", "ExpiredTokenException", "RequestExpired", "OperationNotPermitted"}
 	unseens  = []string{"ResourceNotFoundException", "InvalidSnapshot.NotFound", "InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"}
