@@ -33,15 +33,29 @@ func (c *Config) arguments(f files) ([]string, error) {
 	if c.NoReboot {
 		a = append(a, "-no-reboot")
 	}
-	// cache=unsafe: the overlay is scratch, and a crash of the host may lose it.
-	a = append(a, "-drive", "if=none,id=root,format=qcow2,cache=unsafe,discard=unmap,file="+escape(f.disk))
+	// cache=unsafe: the overlay is scratch, and a crash of the host may lose it. So it may a disk that the guest writes itself.
+	format := "qcow2"
+	if c.Raw {
+		format = "raw"
+	}
+	a = append(a, "-drive", "if=none,id=root,format="+format+",cache=unsafe,discard=unmap,file="+escape(f.disk))
 	if c.Bus == "scsi" {
 		a = append(a, "-device", "virtio-scsi-pci")
 	}
-	a = append(a, "-device", fmt.Sprintf(buses[c.Bus], strings.ReplaceAll(c.VolumeID, "-", "")))
+	a = append(a, "-device", fmt.Sprintf(buses[c.Bus], serial(c.VolumeID)))
+	for i := range c.Slots {
+		a = append(a, "-device", fmt.Sprintf("pcie-root-port,id=%s,chassis=%d", slotName(i), i+1))
+	}
+	for i, v := range c.Volumes {
+		a = append(a, "-blockdev", "driver=raw,node-name="+escape(v.ID)+",discard=unmap,cache.no-flush=on,file.driver=file,file.filename="+escape(v.Path),
+			"-device", fmt.Sprintf("nvme,id=%s,drive=%s,serial=%s,bus=%s", deviceName(v.ID), escape(v.ID), serial(v.ID), slotName(i)))
+	}
 	netdev, err := c.netdev()
 	return append(a, "-netdev", netdev, "-device", "virtio-net-pci,netdev=net,romfile=,mac="+escape(c.MAC)), err
 }
+
+// serial is the serial number of a volume's disk: its id without the dash, as at EC2.
+func serial(id string) string { return strings.ReplaceAll(id, "-", "") }
 
 // smbios returns what guests recognise EC2 by: on Xen a system UUID that starts with ec2, repeated as the
 // serial number; on Nitro the vendor and the asset tags.

@@ -45,6 +45,8 @@ func (c Config) complete() (Config, error) {
 		return c, fault.Newf(fault.Input, "arm64 machines have no %s with an %s disk", c.Firmware, c.Bus)
 	case c.Memory < 16<<20 || c.CPUs < 1 || c.CPUs > 255:
 		return c, fault.Newf(fault.Input, "%d bytes of memory and %d CPUs are no machine", c.Memory, c.CPUs)
+	case c.Slots < 0 || c.Slots > MaxSlots || len(c.Volumes) > c.Slots:
+		return c, fault.Newf(fault.Input, "%d further disks in %d slots; there can be %d", len(c.Volumes), c.Slots, MaxSlots)
 	case c.Dir == "":
 		return c, fault.Newf(fault.Bug, "no scratch folder was given")
 	}

@@ -78,7 +78,13 @@ func (c *Config) prepare(ctx context.Context) (files, error) {
 			}
 		}
 	}
-	if c.Reuse && isFile(f.disk) {
+	switch {
+	case c.Raw && !isFile(c.Disk):
+		return f, fault.Newf(fault.Missing, "there is no disk image %s", c.Disk)
+	case c.Raw:
+		f.disk = c.Disk
+		return f, nil
+	case c.Reuse && isFile(f.disk):
 		return f, nil
 	}
 	return f, c.overlay(ctx, f.disk)

@@ -1,8 +1,8 @@
 // Package machine runs a disk image in QEMU the way EC2 would run it: one root volume, one network card,
 // a serial console, instance metadata, and nothing of the outside world.
 //
-// A machine never writes its image; it works on an overlay in its scratch folder. It dies with the process
-// that started it. Programs that start machines call [Main] first thing in main, because QEMU calls the
+// A machine never writes its image, unless it is told to (Config.Raw); it works on an overlay in its scratch folder. It dies with
+// the process that started it. Programs that start machines call [Main] first thing in main, because QEMU calls the
 // same executable back to carry the bytes of instance metadata.
 package machine
 
@@ -50,8 +50,11 @@ type Config struct {
 	Arch     string          // x86_64 (default) or arm64
 	Firmware recipe.Firmware // bios (default on x86_64) or uefi
 	Bus      string          // what the root disk hangs on: nvme (default), virtio, scsi, ide (SATA)
-	Disk     string          // raw image, never written
+	Disk     string          // raw image, never written unless Raw says so
+	Raw      bool            // the guest writes Disk itself, and sees its size; DiskSize and Reuse mean nothing then
 	DiskSize int64           // bytes that the guest sees; 0 or anything below the image's size means the image's size
+	Volumes  []Volume        // further disks, in slots of their own
+	Slots    int             // how many further disks there can be at once, Volumes among them
 	Memory   int64           // bytes; default 1 GiB
 	CPUs     int             // default 2
 	Dir      string          // scratch folder, made if absent, owned by the machine
@@ -70,6 +73,12 @@ type Config struct {
 	Accel Accel // zero value: what Probe says
 }
 
+// Volume is a disk beside the root disk: an NVMe device that can come and go while the guest runs.
+type Volume struct {
+	ID   string // becomes the serial number, as VolumeID does
+	Path string // a raw image, which the guest writes
+}
+
 // Machine is a running guest. Its methods may be called by many goroutines.
 type Machine struct {
 	cfg    Config
@@ -80,9 +89,12 @@ type Machine struct {
 	exited chan struct{}
 
 	mu     sync.Mutex
-	reason string // QEMU's word for why the guest stopped
-	broken error  // why we ended the machine ourselves
-	err    error  // set before exited is closed
+	reason string                   // QEMU's word for why the guest stopped
+	paused bool                     // by Pause
+	slots  []string                 // the ids of the volumes in them, "" for none
+	gone   map[string]chan struct{} // closed when the guest has let go of a volume, by id
+	broken error                    // why we ended the machine ourselves
+	err    error                    // set before exited is closed
 }
 
 // Start boots a machine. The context limits the start alone; the machine runs until it powers off, or
@@ -95,7 +107,10 @@ func Start(ctx context.Context, c Config) (*Machine, error) {
 	if c.Accel.Name == "" {
 		c.Accel = Probe(ctx, c.Arch)
 	}
-	m := &Machine{cfg: c, exited: make(chan struct{}), stderr: &tail{max: 16 << 10}}
+	m := &Machine{cfg: c, exited: make(chan struct{}), stderr: &tail{max: 16 << 10}, slots: make([]string, c.Slots), gone: map[string]chan struct{}{}}
+	for i, v := range c.Volumes {
+		m.slots[i] = v.ID
+	}
 	if err := m.start(ctx); err != nil {
 		return nil, fmt.Errorf("starting a machine from %s: %w", c.Disk, err)
 	}
@@ -201,8 +216,10 @@ func (m *Machine) event(name string, data []byte) {
 		m.reason = field(data, "reason")
 		m.mu.Unlock()
 	case "STOP":
-		// We never pause a guest, so QEMU did: the accelerator gave up, or the host's disk is full.
+		// Where we did not pause the guest, QEMU did: the accelerator gave up, or the host's disk is full.
 		go m.stopped()
+	case "DEVICE_DELETED":
+		m.unplugged(field(data, "device"))
 	}
 }
 
@@ -211,6 +228,12 @@ func (m *Machine) stopped() {
 	defer cancel()
 	var state struct{ Status string }
 	if err := m.qmp.run(ctx, "query-status", nil, &state); err != nil || state.Status == "running" {
+		return
+	}
+	m.mu.Lock()
+	paused := m.paused
+	m.mu.Unlock()
+	if paused && state.Status == "paused" {
 		return
 	}
 	err := fault.Newf(fault.Host, "QEMU (%s) stopped the guest: %s", m.cfg.Accel.Name, state.Status)

@@ -213,3 +213,52 @@ func TestConsoleLimit(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestVolumes plugs a disk into a machine whose guest never looks at its PCI bus, writes through the root disk and pauses.
+func TestVolumes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var volumes []Volume
+	for _, id := range []string{"vol-a", "vol-b", "vol-c"} {
+		path := filepath.Join(dir, id+", of a test.raw")
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(path, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		volumes = append(volumes, Volume{id, path})
+	}
+	var b buffer
+	image := machinetest.Disk(t, "ready", false)
+	if err := os.Chmod(image, 0o600); err != nil { // the machine opens it to write
+		t.Fatal(err)
+	}
+	m := start(t, Config{Disk: image, Console: &b, Raw: true, Slots: 2, Volumes: volumes[:1]})
+	ctx := context.Background()
+	b.waitFor(t, "ready", 1)
+	if err := m.Pause(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Resume(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Attach(ctx, volumes[1]); err != nil {
+		t.Error(err)
+	}
+	if err := m.Attach(ctx, volumes[2]); fault.KindOf(err) != fault.Exists {
+		t.Errorf("a volume in no slot: %v", err)
+	}
+	if err := m.Detach(ctx, "vol-c"); fault.KindOf(err) != fault.Missing {
+		t.Errorf("detaching what was not attached: %v", err)
+	}
+	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	defer cancel()
+	if err := m.Detach(short, "vol-b"); err == nil {
+		t.Error("a guest that does not listen let go of a volume")
+	}
+	m.Kill()
+	if err := m.Wait(ctx); err != nil {
+		t.Error(err)
+	}
+}

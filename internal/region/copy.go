@@ -151,7 +151,7 @@ func (a *area) keepCopy(s, source *snapshot) error {
 		if err := s.inherit(a, source); err != nil {
 			return err
 		}
-		if err := a.complete(s); err != nil {
+		if err := a.complete(s, a.effect); err != nil {
 			return err
 		}
 	}

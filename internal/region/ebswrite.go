@@ -268,7 +268,7 @@ func (a *area) completeSnapshot(w http.ResponseWriter, r *request, id string) er
 	} else if method != "" && sum != want {
 		return invalid("INVALID_PARAMETER_VALUE", "The checksum does not match that of the blocks")
 	}
-	if err := a.complete(s); err != nil {
+	if err := a.complete(s, a.effect); err != nil {
 		return err
 	}
 	if err := a.snapshots.put(id, s); err != nil {

@@ -44,11 +44,7 @@ func (x snapshotXML) attr(name string) ([]string, bool) {
 	if name == "owner-alias" {
 		return nil, true
 	}
-	tags := map[string]string{}
-	for _, t := range x.Tags {
-		tags[t.Key] = t.Value
-	}
-	return tagAttr(tags, name)
+	return tagAttr(tagMap(x.Tags), name)
 }
 
 type describeSnapshotsIn struct {

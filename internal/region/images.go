@@ -178,11 +178,7 @@ func (x imageXML) attr(name string) ([]string, bool) {
 	} else if name == "state-reason-message" {
 		return []string{reason.Message}, true
 	}
-	tags := map[string]string{}
-	for _, t := range x.Tags {
-		tags[t.Key] = t.Value
-	}
-	return tagAttr(tags, name)
+	return tagAttr(tagMap(x.Tags), name)
 }
 
 func (x imageXML) deviceAttr(field string) ([]string, bool) {

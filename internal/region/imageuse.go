@@ -114,11 +114,7 @@ func (x usageReportXML) attr(name string) ([]string, bool) {
 	case "state":
 		return []string{x.State}, true
 	}
-	tags := map[string]string{}
-	for _, t := range x.Tags {
-		tags[t.Key] = t.Value
-	}
-	return tagAttr(tags, name)
+	return tagAttr(tagMap(x.Tags), name)
 }
 
 type usageReportsIn struct {

@@ -1,9 +1,11 @@
 package region
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -13,10 +15,11 @@ const (
 	stateRunning      = "running"
 	stateShuttingDown = "shutting-down"
 	stateTerminated   = "terminated"
+	stateStopping     = "stopping"
 	stateStopped      = "stopped"
 )
 
-var stateCodes = map[string]int{statePending: 0, stateRunning: 16, stateShuttingDown: 32, stateTerminated: 48, stateStopped: 80}
+var stateCodes = map[string]int{statePending: 0, stateRunning: 16, stateShuttingDown: 32, stateTerminated: 48, stateStopping: 64, stateStopped: 80}
 
 const (
 	// sshPortTag shows the port that SSH is on, where the process may not use port 22.
@@ -30,7 +33,7 @@ type instance struct {
 	ID, Reservation, Image     string
 	Type, Architecture         string
 	BootMode, Firmware         string // the image's; what it really is: legacy-bios or uefi
-	Key                        string // the name of the key pair
+	Key, PublicKey             string // the key pair's name, and what it was at the launch
 	Zone                       string
 	PublicIP, PrivateIP, MAC   string
 	State, ReasonCode, Reason  string
@@ -39,19 +42,13 @@ type instance struct {
 	Launched, Ended, Reachable time.Time // Reachable: when SSH first answered
 	RootDevice                 string
 	Location                   string // of the image's manifest, where its root is instance store
-	Volume                     instanceVolume
+	UserData                   []byte
+	Protected                  bool // from being terminated
 	Metadata                   metadataOptions
 	ShutdownBehavior           string
 	Tags                       map[string]string
 
 	live *live
-}
-
-// instanceVolume is an instance's root volume.
-type instanceVolume struct {
-	ID   string
-	Spec volumeSpec
-	Tags map[string]string
 }
 
 type metadataOptions struct {
@@ -63,10 +60,16 @@ type metadataOptions struct {
 	Tags     string `xml:"instanceMetadataTags"`
 }
 
-// live is what an instance has while its machine runs.
+// live is what an instance has from its start until its machine has ended.
 type live struct {
+	ctx     context.Context // ends when the machine is to be killed
 	cancel  func()
+	button  chan struct{} // takes one press: the guest is to power off
 	console console
+	dir     string // scratch, with the disks
+
+	ops     sync.Mutex // held while disks come, go or are read; never taken by a holder of the area's lock
+	machine Running    // nil: it does not run yet, or no longer
 }
 
 // console keeps the last 64 KiB of what a guest printed, as EC2 does.
@@ -96,10 +99,27 @@ func (c *console) last() ([]byte, time.Time) {
 	return append([]byte(nil), c.tail[max(0, len(c.tail)-consoleSize):]...), c.at
 }
 
-// ended marks an instance as terminated.
+// ended marks an instance as terminated, and lets go of its volumes.
 func (a *area) ended(i *instance, code, reason string) {
 	i.State, i.ReasonCode, i.Reason, i.Ended = stateTerminated, code, reason, a.r.opt.Now()
-	i.PublicIP, i.PrivateIP = "", ""
+	i.PublicIP, i.PrivateIP, i.UserData = "", "", nil
+	for _, v := range a.attached(i) {
+		err := error(nil)
+		if v.DeleteOnTermination {
+			err = a.removeVolume(v)
+		} else {
+			err = a.letGo(v)
+		}
+		if err != nil {
+			a.r.opt.Log.Error("letting go of a volume", "volume", v.ID, "error", err)
+		}
+	}
+}
+
+// stopped marks an instance as stopped.
+func (i *instance) stopped(code, reason string) {
+	i.State, i.ReasonCode, i.Reason, i.PublicIP, i.Reachable = stateStopped, code, reason, "", time.Time{}
+	delete(i.Tags, sshPortTag)
 }
 
 // networkID returns the id of a part of the region's default network: it is the same at every start.
@@ -198,13 +218,11 @@ func (a *area) instanceXML(i *instance) instanceXML {
 	x.PrivateDNS = privateName(i.PrivateIP, a.name)
 	x.Subnet, x.VPC, x.SourceDestCheck = a.networkID("subnet-", i.Zone), a.networkID("vpc-", ""), true
 	x.Groups.Items = []groupXML{{a.networkID("sg-", ""), "default"}}
-	if i.Location != "" {
-		return x
+	for _, v := range a.attached(i) {
+		t := attachmentXML{Device: v.Attachment.Device}
+		t.EBS.Volume, t.EBS.Status, t.EBS.Attached, t.EBS.DeleteOnTermination = v.ID, v.Attachment.State, stamp(v.Attachment.Attached), v.DeleteOnTermination
+		x.Volumes.Items = append(x.Volumes.Items, t)
 	}
-	v := attachmentXML{Device: i.RootDevice}
-	v.EBS.Volume, v.EBS.Status, v.EBS.Attached = i.Volume.ID, "attached", stamp(i.Launched)
-	v.EBS.DeleteOnTermination = i.Volume.Spec.DeleteOnTermination
-	x.Volumes.Items = []attachmentXML{v}
 	return x
 }
 
@@ -218,9 +236,22 @@ func (x instanceXML) attr(name string) ([]string, bool) {
 	if v, ok := one[name]; ok {
 		return []string{v}, true
 	}
-	tags := map[string]string{}
-	for _, t := range x.Tags {
-		tags[t.Key] = t.Value
+	if strings.HasPrefix(name, "block-device-mapping.") {
+		return x.volumeAttr(name)
 	}
-	return tagAttr(tags, name)
+	return tagAttr(tagMap(x.Tags), name)
+}
+
+// volumeAttr answers the filters for attached volumes.
+func (x instanceXML) volumeAttr(name string) (all []string, ok bool) {
+	for _, v := range append(x.Volumes.Items, attachmentXML{}) {
+		var value string
+		value, ok = map[string]string{"block-device-mapping.volume-id": v.EBS.Volume, "block-device-mapping.device-name": v.Device,
+			"block-device-mapping.status": v.EBS.Status, "block-device-mapping.attach-time": v.EBS.Attached,
+			"block-device-mapping.delete-on-termination": strconv.FormatBool(v.EBS.DeleteOnTermination)}[name]
+		if v.EBS.Volume != "" {
+			all = append(all, value)
+		}
+	}
+	return all, ok
 }

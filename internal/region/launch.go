@@ -2,18 +2,13 @@ package region
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"ingot/internal/region/blocks"
 )
 
 // Runner starts machines. The one that is meant for use is QEMU; tests have their own.
@@ -27,6 +22,20 @@ type Running interface {
 	SSH() string             // the host address that reaches the guest's port 22
 	Exited() <-chan struct{} // closed when it has ended, of its own accord or not
 	Kill()                   // ends it, and returns when nothing of it is left
+	// Shutdown asks the guest to power off and waits for it; it kills the machine where the guest does not, or the context ends.
+	Shutdown(ctx context.Context) error
+	Reset(ctx context.Context) error // cuts the power, and switches it on again
+	Attach(ctx context.Context, d Disk) error
+	// Detach returns when the guest has let go of a volume. Where it has not when the context ends, it may be asked again.
+	Detach(ctx context.Context, volume string) error
+	Pause(ctx context.Context) error // stops the guest, with all that it wrote in the disks' files
+	Resume(ctx context.Context) error
+}
+
+// Disk is a volume as a machine has it.
+type Disk struct {
+	Volume string // its id
+	Path   string // of its raw image, which the machine writes
 }
 
 // Launch is all that a machine and its instance metadata need to know.
@@ -37,8 +46,9 @@ type Launch struct {
 	LaunchIndex                          int
 	UEFI                                 bool
 	CPUs                                 int
-	Memory                               int64 // bytes
-	Disk                                 string
+	Memory                               int64  // bytes
+	Disk                                 string // the root disk's raw image, which the machine writes
+	Volumes                              []Disk // further ones
 	RootDevice                           string
 	Manifest                             string // in S3, of an image that is backed by instance store
 	Dir                                  string // scratch folder; removed when the instance is gone
@@ -52,76 +62,82 @@ type Launch struct {
 	Launched                             time.Time
 }
 
-// rootVolume is what the root disk of a new instance holds.
-type rootVolume interface {
-	// write makes a raw image of it.
-	write(ctx context.Context, path string) error
-	release()
-}
-
-// rootVolume returns the content of an instance's root disk: that of its image's snapshot or bundle.
-func (a *area) rootVolume(i *instance) rootVolume {
-	if i.Location != "" {
-		return storeImage{a, i.Location}
-	}
-	s := a.snapshot(i.Volume.Spec.Snapshot)
-	disk := &volumeImage{store: a.r.blocks, size: i.Volume.Spec.Size * gib, blocks: s.view()}
-	if i.Volume.Spec.Encrypted || a.r.opt.NoiseUnwritten {
-		disk.noise = s.ID
-	}
-	for _, sum := range disk.blocks {
-		a.r.blocks.Hold(sum) // the snapshot may be deleted while it is read
-	}
-	return disk
-}
-
 // launch starts an instance in the background: its own goroutine takes it through its states to the end.
-func (a *area) launch(i *instance, t instanceType, userData []byte) {
+func (a *area) launch(i *instance, t instanceType) {
 	ctx, cancel := context.WithCancel(a.r.ctx)
-	i.live = &live{cancel: cancel, console: console{now: a.r.opt.Now}}
-	disk := a.rootVolume(i)
-	l := Launch{Instance: i.ID, Image: i.Image, Reservation: i.Reservation, Volume: i.Volume.ID, Account: a.r.opt.AccountID,
+	l := &live{ctx: ctx, cancel: cancel, button: make(chan struct{}, 1), console: console{now: a.r.opt.Now}, dir: filepath.Join(a.r.opt.Dir, "instances", i.ID)}
+	i.live = l
+	start := Launch{Instance: i.ID, Image: i.Image, Reservation: i.Reservation, Account: a.r.opt.AccountID,
 		Region: a.name, Zone: i.Zone, Type: i.Type, Arch: i.Architecture, LaunchIndex: i.LaunchIndex,
 		UEFI: i.Firmware == "uefi", CPUs: int(t.cpus), Memory: t.memory << 20, RootDevice: i.RootDevice,
-		Dir: filepath.Join(a.r.opt.Dir, "instances", i.ID), Console: &i.live.console,
-		PublicIP: i.PublicIP, PrivateIP: i.PrivateIP, MAC: i.MAC, PrivateName: privateName(i.PrivateIP, a.name), KeyName: i.Key, UserData: userData,
-		TokensRequired: i.Metadata.Tokens == "required",
-		Launched:       i.Launched, Manifest: i.Location}
-	l.Disk = filepath.Join(l.Dir, "root.raw")
-	if k := a.keyNamed(i.Key); k != nil {
-		l.PublicKey = k.PublicKey
+		Dir: l.dir, Console: &l.console, Disk: filepath.Join(l.dir, "root"+rawExt),
+		PublicIP: i.PublicIP, PrivateIP: i.PrivateIP, MAC: i.MAC, PrivateName: privateName(i.PrivateIP, a.name), KeyName: i.Key, PublicKey: i.PublicKey,
+		UserData: i.UserData, TokensRequired: i.Metadata.Tokens == "required", Launched: i.Launched, Manifest: i.Location}
+	volumes := a.attached(i)
+	for n, v := range volumes {
+		if disk := (Disk{v.ID, l.path(v)}); n > 0 {
+			start.Volumes = append(start.Volumes, disk)
+		} else {
+			start.Volume, start.Disk = disk.Volume, disk.Path
+		}
 	}
 	if i.Metadata.Tags == "enabled" {
-		l.Tags = i.Tags
+		start.Tags = i.Tags
 	}
 	a.r.work.Go(func() {
 		defer cancel()
-		a.live(ctx, i, l, disk)
+		a.live(i, l, start, volumes)
 	})
 }
 
-// live is the life of an instance, from pending to its end. Its last state is written down when nothing of
-// the machine is left.
-func (a *area) live(ctx context.Context, i *instance, l Launch, disk rootVolume) {
-	end := a.runMachine(ctx, i, l, disk)
-	if err := os.RemoveAll(l.Dir); err != nil {
+// live is the life of an instance, from pending until it is stopped or terminated. Its last state is written down when nothing of
+// the machine is left, and what it wrote is stored.
+func (a *area) live(i *instance, l *live, start Launch, volumes []*volume) {
+	end := a.runMachine(i, l, start, volumes)
+	l.ops.Lock()
+	defer l.ops.Unlock()
+	if l.machine != nil {
+		l.machine.Kill()
+		l.machine = nil
+	}
+	a.collect(i, l)
+	if err := os.RemoveAll(l.dir); err != nil {
 		a.r.opt.Log.Error("cleaning up after an instance", "instance", i.ID, "error", err)
 	}
 	a.update(i, end)
 }
 
-// runMachine runs an instance's machine until it ends, or is ended. It returns what becomes of the instance.
-func (a *area) runMachine(ctx context.Context, i *instance, l Launch, disk rootVolume) (end func()) {
-	m, err := a.boot(ctx, l, disk)
-	if err != nil && ctx.Err() == nil {
+// collect stores what is on the volumes of an instance whose machine has ended, but for those that go with the instance.
+func (a *area) collect(i *instance, l *live) {
+	a.mu.Lock()
+	volumes, terminated := a.attached(i), i.State == stateShuttingDown
+	a.mu.Unlock()
+	for _, v := range volumes {
+		if terminated && v.DeleteOnTermination {
+			continue
+		}
+		if _, err := os.Stat(l.path(v)); err == nil { // it got as far as the machine
+			a.takeBack(v, l.path(v))
+		}
+	}
+}
+
+// runMachine runs an instance's machine until it ends, or is to be ended. It returns what becomes of the instance.
+func (a *area) runMachine(i *instance, l *live, start Launch, volumes []*volume) (end func()) {
+	l.ops.Lock()
+	m, err := a.boot(l, i, start, volumes)
+	if err == nil {
+		l.machine = m
+	}
+	l.ops.Unlock()
+	if err != nil && l.ctx.Err() == nil {
 		a.r.opt.Log.Error("starting an instance", "instance", i.ID, "error", err)
+		a.update(i, func() { i.State = stateShuttingDown })
 		return func() { a.ended(i, "Server.InternalError", "Server.InternalError: "+err.Error()) }
 	}
-	terminated := func() { a.ended(i, i.ReasonCode, i.Reason) }
 	if err != nil {
-		return terminated
+		return func() { a.interrupted(i) }
 	}
-	defer m.Kill()
 	a.update(i, func() {
 		if i.State == statePending {
 			i.State = stateRunning
@@ -130,21 +146,45 @@ func (a *area) runMachine(ctx context.Context, i *instance, l Launch, disk rootV
 			i.Tags[sshPortTag] = port
 		}
 	})
-	probing, stop := context.WithCancel(ctx)
+	probing, stop := context.WithCancel(l.ctx)
 	defer stop()
 	a.r.work.Go(func() { a.probe(probing, i, m.SSH()) })
 	select {
-	case <-ctx.Done():
-		return terminated
+	case <-l.ctx.Done():
+		return func() { a.interrupted(i) }
+	case <-l.button:
+		if err := m.Shutdown(l.ctx); err != nil && l.ctx.Err() == nil {
+			a.r.opt.Log.Info("stopping an instance", "instance", i.ID, "error", err)
+		}
+		return func() { a.interrupted(i) }
 	case <-m.Exited():
 	}
 	const code = "Client.InstanceInitiatedShutdown"
+	if i.ShutdownBehavior == "terminate" {
+		a.update(i, func() { i.State = stateShuttingDown })
+	}
 	return func() {
-		if i.ShutdownBehavior == "terminate" || i.State == stateShuttingDown {
+		if i.State == stateShuttingDown {
 			a.ended(i, code, code+": Instance initiated shutdown")
-			return
+		} else {
+			i.stopped(code, code+": Instance initiated shutdown")
 		}
-		i.State, i.ReasonCode, i.Reason, i.PublicIP = stateStopped, code, code+": Instance initiated shutdown", ""
+	}
+}
+
+// interrupted is the end of an instance whose machine did not end of its own accord: it was terminated, stopped, or the region is
+// closed, which is a stop to what can be started again.
+func (a *area) interrupted(i *instance) {
+	const code = "Server.InternalError"
+	switch {
+	case i.State == stateShuttingDown:
+		a.ended(i, i.ReasonCode, i.Reason)
+	case i.State == stateStopping:
+		i.stopped(i.ReasonCode, i.Reason)
+	case i.Location != "":
+		a.ended(i, code, code+": the local region stopped")
+	default:
+		i.stopped(code, code+": the local region stopped")
 	}
 }
 
@@ -158,18 +198,22 @@ func (a *area) update(i *instance, change func()) {
 	}
 }
 
-// boot makes the root volume and starts the machine.
-func (a *area) boot(ctx context.Context, l Launch, disk rootVolume) (Running, error) {
-	if err := os.MkdirAll(l.Dir, 0o700); err != nil {
-		disk.release()
+// boot makes the disks and starts the machine.
+func (a *area) boot(l *live, i *instance, start Launch, volumes []*volume) (Running, error) {
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, err
 	}
-	err := disk.write(ctx, l.Disk)
-	disk.release()
-	if err != nil {
-		return nil, fmt.Errorf("making the root volume: %w", err)
+	for _, v := range volumes {
+		if err := a.materialize(l.ctx, v, l.path(v)); err != nil {
+			return nil, fmt.Errorf("making the volume %s: %w", v.ID, err)
+		}
 	}
-	return a.r.opt.Machines.Start(ctx, l)
+	if i.Location != "" {
+		if err := (storeImage{a, i.Location}).write(l.ctx, start.Disk); err != nil {
+			return nil, fmt.Errorf("making the root volume: %w", err)
+		}
+	}
+	return a.r.opt.Machines.Start(l.ctx, start)
 }
 
 // probe waits until the guest answers on its SSH port: that is the instance status check.
@@ -200,47 +244,4 @@ func sshAnswers(ctx context.Context, addr string) bool {
 	banner := make([]byte, 4)
 	_, err = io.ReadFull(c, banner)
 	return err == nil && strings.HasPrefix(string(banner), "SSH-")
-}
-
-// volumeImage is the content of a volume that is made from a snapshot.
-type volumeImage struct {
-	store  *blocks.Store
-	blocks map[int32]blocks.Sum
-	size   int64  // bytes
-	noise  string // not "": what was never written reads as noise, of this seed, as on an encrypted volume
-}
-
-func (v *volumeImage) release() {
-	for _, sum := range v.blocks {
-		v.store.Drop(sum)
-	}
-}
-
-// write makes a raw image of the volume: a sparse file, unless there is noise to write.
-func (v *volumeImage) write(ctx context.Context, path string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	buf := make([]byte, blocks.Size)
-	noise := rand.NewChaCha8(sha256.Sum256([]byte(v.noise)))
-	err = f.Truncate(v.size)
-	for at := int64(0); at < v.size && err == nil; at += blocks.Size {
-		sum, written := v.blocks[int32(at/blocks.Size)]
-		switch {
-		case ctx.Err() != nil:
-			err = ctx.Err()
-			continue
-		case written:
-			err = v.store.Get(sum, buf)
-		case v.noise != "":
-			_, err = noise.Read(buf)
-		default:
-			continue
-		}
-		if err == nil {
-			_, err = f.WriteAt(buf, at)
-		}
-	}
-	return errors.Join(err, f.Close())
 }

@@ -56,6 +56,79 @@ type fakeMachine struct {
 	listener net.Listener
 	exited   chan struct{}
 	once     sync.Once
+	deaf     bool // it does not hear what it is asked
+
+	mu     sync.Mutex
+	disks  map[string]string // the paths of its volumes, by id
+	resets int
+	paused bool
+}
+
+func (m *fakeMachine) Shutdown(ctx context.Context) error {
+	if m.deaf {
+		<-ctx.Done()
+	}
+	m.Kill()
+	return ctx.Err()
+}
+
+func (m *fakeMachine) Reset(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.resets++
+	return nil
+}
+
+func (m *fakeMachine) Attach(_ context.Context, d Disk) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := os.Stat(d.Path); err != nil {
+		return err
+	}
+	m.disks[d.Volume] = d.Path
+	return nil
+}
+
+func (m *fakeMachine) Detach(ctx context.Context, volume string) error {
+	if m.deaf {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.disks[volume] == "" {
+		return errors.New("there is no such volume")
+	}
+	delete(m.disks, volume)
+	return nil
+}
+
+func (m *fakeMachine) Pause(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.paused = true
+	return nil
+}
+
+func (m *fakeMachine) Resume(context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.paused = false
+	return nil
+}
+
+// path returns where a volume's raw image is, or "".
+func (m *fakeMachine) path(volume string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.disks[volume]
+}
+
+// last returns the machine that was started last.
+func (f *fakeRunner) last() *fakeMachine {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.machines[len(f.machines)-1]
 }
 
 func (f *fakeRunner) Start(_ context.Context, l Launch) (Running, error) {
@@ -70,7 +143,10 @@ func (f *fakeRunner) Start(_ context.Context, l Launch) (Running, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &fakeMachine{listener: listener, exited: make(chan struct{})}
+	m := &fakeMachine{listener: listener, exited: make(chan struct{}), disks: map[string]string{l.Volume: l.Disk}}
+	for _, d := range l.Volumes {
+		m.disks[d.Volume] = d.Path
+	}
 	go func() {
 		for {
 			c, err := listener.Accept()
@@ -113,7 +189,7 @@ func (f *fixture) run(image string, change func(*awsec2.RunInstancesInput)) stri
 // await waits until an instance is in a state.
 func (f *fixture) await(id string, state ec2types.InstanceStateName) ec2types.Instance {
 	f.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		out, err := f.ec2.DescribeInstances(f.t.Context(), &awsec2.DescribeInstancesInput{InstanceIds: []string{id}})
 		if err != nil {
 			f.t.Fatal(err)
@@ -131,7 +207,7 @@ func (f *fixture) await(id string, state ec2types.InstanceStateName) ec2types.In
 // awaitReachable waits until an instance passes its status check.
 func (f *fixture) awaitReachable(id string) {
 	f.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		out, err := f.ec2.DescribeInstanceStatus(f.t.Context(), &awsec2.DescribeInstanceStatusInput{InstanceIds: []string{id}})
 		if err != nil {
 			f.t.Fatal(err)
@@ -192,10 +268,7 @@ func TestInstanceEndsItself(t *testing.T) {
 		ec2types.ShutdownBehaviorStop: ec2types.InstanceStateNameStopped, ec2types.ShutdownBehaviorTerminate: ec2types.InstanceStateNameTerminated} {
 		id := f.run(image, func(in *awsec2.RunInstancesInput) { in.InstanceInitiatedShutdownBehavior = behaviour })
 		f.await(id, ec2types.InstanceStateNameRunning)
-		runner.mu.Lock()
-		m := runner.machines[len(runner.machines)-1]
-		runner.mu.Unlock()
-		m.Kill()
+		runner.last().Kill()
 		f.await(id, want)
 	}
 	runner.fail = errors.New("no machine today")
@@ -237,9 +310,15 @@ func TestRunInstancesRefuses(t *testing.T) {
 		{"volume of no size", func(in *awsec2.RunInstancesInput) {
 			in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(0)}}}
 		}, "InvalidParameterValue"},
-		{"second volume", func(in *awsec2.RunInstancesInput) {
-			in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sdb"), Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(1)}}}
-		}, "Unsupported"},
+		{"root without a volume", func(in *awsec2.RunInstancesInput) {
+			in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/xvda"), NoDevice: aws.String("")}}
+		}, "InvalidBlockDeviceMapping"},
+		{"many volumes", func(in *awsec2.RunInstancesInput) {
+			for n := range maxVolumes + 1 {
+				in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sd" + string(rune('f'+n))),
+					Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(1)}})
+			}
+		}, "AttachmentLimitExceeded"},
 		{"dry run", func(in *awsec2.RunInstancesInput) { in.DryRun = aws.Bool(true) }, "DryRunOperation"},
 	} {
 		in := &awsec2.RunInstancesInput{ImageId: &image, InstanceType: "t3.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}

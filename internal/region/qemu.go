@@ -38,9 +38,12 @@ func (q QEMU) Start(ctx context.Context, l Launch) (Running, error) {
 		defer close(m.served)
 		_ = imds.Serve(serving, listener, h) // it ends with the machine; a guest without metadata shows on its console
 	}()
-	c := machine.Config{Arch: l.Arch, Firmware: recipe.BIOS, Bus: "nvme", Disk: l.Disk, Memory: l.Memory, CPUs: l.CPUs,
+	c := machine.Config{Arch: l.Arch, Firmware: recipe.BIOS, Bus: "nvme", Disk: l.Disk, Raw: true, Slots: maxVolumes, Memory: l.Memory, CPUs: l.CPUs,
 		Dir: filepath.Join(l.Dir, "machine"), Console: l.Console, SSH: sshAddress(ctx, l.PublicIP), Metadata: socket, MAC: l.MAC,
 		InstanceID: l.Instance, InstanceType: l.Type, VolumeID: l.Volume, Accel: q.Accel}
+	for _, d := range l.Volumes {
+		c.Volumes = append(c.Volumes, machine.Volume{ID: d.Volume, Path: d.Path})
+	}
 	if l.UEFI {
 		c.Firmware = recipe.UEFI
 	}
@@ -49,6 +52,11 @@ func (q QEMU) Start(ctx context.Context, l Launch) (Running, error) {
 		return nil, err
 	}
 	return m, nil
+}
+
+// Attach implements Running.
+func (m *qemu) Attach(ctx context.Context, d Disk) error {
+	return m.Machine.Attach(ctx, machine.Volume{ID: d.Volume, Path: d.Path})
 }
 
 func (m *qemu) stopServing() {

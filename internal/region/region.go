@@ -83,6 +83,7 @@ type area struct {
 	snapshots *table[snapshot]
 	keys      *table[keyPair]
 	instances *table[instance]
+	volumes   *table[volume]
 	config    *table[settings]
 
 	parameters *table[parameter]
@@ -219,6 +220,9 @@ func (r *Region) openArea(name string) (*area, error) {
 	if a.instances, err = openTable[instance](dir, "i-"); err != nil {
 		return nil, err
 	}
+	if a.volumes, err = openTable[volume](dir, "vol-"); err != nil {
+		return nil, err
+	}
 	if a.config, err = openTable[settings](dir, settingsFile); err != nil {
 		return nil, err
 	}
@@ -230,9 +234,15 @@ func (r *Region) openArea(name string) (*area, error) {
 	}
 	a.images.changing = a.changeSeen
 	a.snapshots.changing = func(id string, old *snapshot) { a.hide(id, old == nil) }
+	a.volumes.changing = func(id string, old *volume) { a.hide(id, old == nil) }
 	a.parameters.changing = func(id string, old *parameter) { a.hide(id, old == nil) }
 	for _, s := range a.snapshots.rows {
 		if err := s.load(a); err != nil {
+			return nil, err
+		}
+	}
+	for _, v := range a.volumes.rows {
+		if err := v.load(a); err != nil {
 			return nil, err
 		}
 	}
@@ -242,9 +252,18 @@ func (r *Region) openArea(name string) (*area, error) {
 // afterSweep puts right what a killed server or a power cut left behind.
 func (a *area) afterSweep(missing map[blocks.Sum]bool) error {
 	for _, s := range a.snapshots.rows {
-		if s.State != stateError && s.lost(missing) {
+		halfRead := s.State == statePending && s.Volume != "" && s.Ready.IsZero()
+		if s.State != stateError && (s.lost(missing) || halfRead) {
 			s.State = stateError
 			if err := a.snapshots.put(s.ID, s); err != nil {
+				return err
+			}
+		}
+	}
+	for _, v := range a.volumes.rows {
+		if v.lost(missing) && v.State != stateError {
+			v.State = stateError
+			if err := a.volumes.put(v.ID, v); err != nil {
 				return err
 			}
 		}
@@ -255,14 +274,36 @@ func (a *area) afterSweep(missing map[blocks.Sum]bool) error {
 		}
 	}
 	for _, i := range a.instances.rows {
-		if i.State != stateTerminated {
-			a.ended(i, "Server.InternalError", "Server.InternalError: the local region stopped")
-			if err := a.instances.put(i.ID, i); err != nil {
+		if i.State != stateTerminated && i.State != stateStopped {
+			if err := a.salvage(i); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// salvage ends an instance that a server left behind which was killed: what its machine wrote is in the files beside it.
+func (a *area) salvage(i *instance) error {
+	l := &live{dir: filepath.Join(a.r.opt.Dir, "instances", i.ID)}
+	a.collect(i, l)
+	if a.root(i) == nil {
+		i.State = stateShuttingDown
+	}
+	a.interrupted(i)
+	for _, v := range a.attached(i) {
+		detaching := v.Attachment.State == stateDetaching
+		v.Attachment.State = stateAttached
+		if detaching {
+			if err := a.letGo(v); err != nil {
+				return err
+			}
+		}
+		if err := a.volumes.put(v.ID, v); err != nil {
+			return err
+		}
+	}
+	return errors.Join(a.instances.put(i.ID, i), os.RemoveAll(l.dir))
 }
 
 // Credentials returns the key pair that the region accepts.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type fixture struct {
 	url    string
 	ebs    *awsebs.Client
 	ec2    *awsec2.Client
+	close  func() // ends the server, and the region
 }
 
 func newFixture(t *testing.T, opt Options) *fixture {
@@ -49,13 +51,14 @@ func newFixture(t *testing.T, opt Options) *fixture {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(checkModel(t, r))
-	t.Cleanup(func() {
+	f := &fixture{t: t, region: r, url: srv.URL}
+	f.close = sync.OnceFunc(func() {
 		srv.Close()
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	f := &fixture{t: t, region: r, url: srv.URL}
+	t.Cleanup(f.close)
 	cfg := f.config("us-east-1", r.Credentials())
 	f.ebs, f.ec2 = awsebs.NewFromConfig(cfg), awsec2.NewFromConfig(cfg)
 	return f

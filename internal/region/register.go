@@ -227,7 +227,7 @@ func (a *area) mappings(in []mappingIn, base []mapping) ([]mapping, error) {
 		next := mapping{Device: m.Device, Virtual: m.Virtual}
 		if m.EBS != nil {
 			var err error
-			if next.EBS, err = a.volume(m.Device, m.EBS, old); err != nil {
+			if next.EBS, err = a.deviceVolume(m.Device, m.EBS, old); err != nil {
 				return nil, err
 			}
 		}
@@ -244,17 +244,19 @@ var volumeTypes = map[string]struct {
 	least, most      int64
 	minIOPS, maxIOPS int32 // 0: they cannot be chosen
 	needIOPS         bool
+	perGiB           int64 // the most IOPS for each GiB; 3,000 of gp3 come with every size
 }{
-	"standard": {1, 1024, 0, 0, false},
-	"gp2":      {1, 16384, 0, 0, false},
-	"gp3":      {1, 65536, 3000, 80000, false},
-	"io1":      {4, 16384, 100, 64000, true},
-	"io2":      {4, 65536, 100, 256000, true},
-	"st1":      {125, 16384, 0, 0, false},
-	"sc1":      {125, 16384, 0, 0, false},
+	"standard": {1, 1024, 0, 0, false, 0},
+	"gp2":      {1, 16384, 0, 0, false, 0},
+	"gp3":      {1, 65536, 3000, 80000, false, 500},
+	"io1":      {4, 16384, 100, 64000, true, 50},
+	"io2":      {4, 65536, 100, 256000, true, 1000},
+	"st1":      {125, 16384, 0, 0, false, 0},
+	"sc1":      {125, 16384, 0, 0, false, 0},
 }
 
-func (a *area) volume(device string, in *ebsIn, old *volumeSpec) (*volumeSpec, error) {
+// deviceVolume returns what a device of a mapping gets; old is what the image has there, or nil.
+func (a *area) deviceVolume(device string, in *ebsIn, old *volumeSpec) (*volumeSpec, error) {
 	v := volumeSpec{DeleteOnTermination: true}
 	if old != nil {
 		v = *old
@@ -340,6 +342,13 @@ func (v *volumeSpec) rate(device string, in *ebsIn) error {
 	}
 	if in.Throughput != nil {
 		v.Throughput = *in.Throughput
+	}
+	switch {
+	case limits.perGiB > 0 && int64(v.IOPS) > v.Size*limits.perGiB && (v.Type != "gp3" || v.IOPS > 3000):
+		return errorf("InvalidParameterValue", "Iops to volume size ratio of %.6f is too high; maximum is %d.", float64(v.IOPS)/float64(v.Size), limits.perGiB)
+	case v.Throughput > v.IOPS/4:
+		return errorf("InvalidParameterValue", "Throughput (MiBps) to iops ratio of %.6f is too high; maximum is 0.250000 MiBps per iops.",
+			float64(v.Throughput)/float64(v.IOPS))
 	}
 	return nil
 }

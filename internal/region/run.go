@@ -29,6 +29,7 @@ type runInstancesIn struct {
 	Mappings         []mappingIn `q:"BlockDeviceMapping"`
 	Specs            []tagSpec   `q:"TagSpecification"`
 	ShutdownBehavior string      `q:"InstanceInitiatedShutdownBehavior"`
+	Protected        bool        `q:"DisableApiTermination"`
 	Subnet           string      `q:"SubnetId"`
 	Groups           []string    `q:"SecurityGroupId"`
 	GroupNames       []string    `q:"SecurityGroup"`
@@ -85,12 +86,11 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := img.rootAlone(mappings)
-	if err != nil {
+	if err := img.mountable(mappings); err != nil {
 		return nil, err
 	}
-	if a.r.opt.Machines == nil {
-		return nil, errorf("Unsupported", "The requested configuration is currently not supported: this local region runs no machines")
+	if err := a.noMachines(); err != nil {
+		return nil, err
 	}
 	if err := in.dry(); err != nil {
 		return nil, err
@@ -99,28 +99,58 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	reservation := newID("r-")
 	var all []*instance
 	for n := range int(*in.Max) {
-		i := a.newInstance(in, img, t, root)
-		i.Request, i.Reservation, i.LaunchIndex, i.Tags, i.Volume.Tags = request, reservation, n, maps.Clone(tags["instance"]), maps.Clone(tags["volume"])
+		i := a.newInstance(in, img, t)
+		i.Request, i.Reservation, i.LaunchIndex, i.Tags, i.UserData = request, reservation, n, maps.Clone(tags["instance"]), userData
+		if err := a.giveVolumes(i, mappings, tags["volume"]); err != nil {
+			return nil, err
+		}
 		if err := a.instances.put(i.ID, i); err != nil {
 			return nil, err
 		}
-		a.launch(i, t, userData)
+		a.launch(i, t)
 		all = append(all, i)
 	}
 	return &runInstancesOut{reservationXML: a.reservation(all...)}, nil
 }
 
-// rootAlone returns the root volume, nil for one in instance store, and refuses further ones.
-func (i *image) rootAlone(mappings []mapping) (*volumeSpec, error) {
-	switch {
-	case i.Location != "" && slices.ContainsFunc(mappings, func(m mapping) bool { return m.EBS != nil }):
-		return nil, errorf("InvalidBlockDeviceMapping", "EBS block device mappings not supported for instance-store AMIs.")
-	case i.Location != "" && len(mappings) == 0:
-		return nil, nil
-	case len(mappings) != 1 || mappings[0].Device != i.RootDevice || mappings[0].EBS == nil:
-		return nil, errorf("Unsupported", "The requested configuration is currently not supported: the local region attaches the root volume alone")
+// mountable says whether an instance of the image can have these volumes.
+func (i *image) mountable(mappings []mapping) error {
+	volumes := 0
+	for _, m := range mappings {
+		if m.EBS != nil {
+			volumes++
+		}
 	}
-	return mappings[0].EBS, nil
+	switch {
+	case i.Location != "" && volumes > 0:
+		return errorf("InvalidBlockDeviceMapping", "EBS block device mappings not supported for instance-store AMIs.")
+	case i.Location == "" && !slices.ContainsFunc(mappings, func(m mapping) bool { return m.Device == i.RootDevice && m.EBS != nil }):
+		return errorf("InvalidBlockDeviceMapping", "The root device %s has no volume", i.RootDevice)
+	case volumes > maxVolumes+1:
+		return errorf("AttachmentLimitExceeded", "The local region attaches %d volumes beside that of the root device", maxVolumes)
+	}
+	return nil
+}
+
+// giveVolumes makes an instance's volumes. Ephemeral devices are left out, as on types that have none.
+func (a *area) giveVolumes(i *instance, mappings []mapping, tags map[string]string) error {
+	for _, m := range mappings {
+		if m.EBS == nil {
+			continue
+		}
+		v := a.newVolume(*m.EBS, i.Zone, a.snapshots.rows[m.EBS.Snapshot])
+		v.State, v.Tags, v.Attachment = stateInUse, maps.Clone(tags), &attachment{Instance: i.ID, Device: m.Device, State: stateAttached, Attached: i.Launched}
+		if v.Encrypted {
+			v.KmsKey = a.managedKey()
+			if s := a.snapshots.rows[v.Snapshot]; s != nil {
+				v.KmsKey = s.KmsKey
+			}
+		}
+		if err := a.keepVolume(v); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // launched returns what an earlier request with the same client token started, if any.
@@ -254,19 +284,20 @@ func (in *runInstancesIn) userData() ([]byte, error) {
 }
 
 // newInstance makes an instance that is pending.
-func (a *area) newInstance(in *runInstancesIn, img *image, t instanceType, root *volumeSpec) *instance {
+func (a *area) newInstance(in *runInstancesIn, img *image, t instanceType) *instance {
 	i := &instance{ID: a.instances.newID(), Image: img.ID, Type: in.Type, Architecture: t.arch, BootMode: img.BootMode, Firmware: "legacy-bios",
 		Key: in.Key, Zone: in.Placement.Zone, PublicIP: a.loopback(), State: statePending, Token: in.Token,
 		Launched: a.r.opt.Now(), RootDevice: img.RootDevice, Location: img.Location,
-		ShutdownBehavior: in.ShutdownBehavior,
+		ShutdownBehavior: in.ShutdownBehavior, Protected: in.Protected,
 		Metadata: metadataOptions{State: "applied", Tokens: in.Metadata.Tokens, HopLimit: in.Metadata.HopLimit, Endpoint: "enabled",
 			IPv6: "disabled", Tags: in.Metadata.Tags}}
 	if t.arch == "arm64" || !t.store && (img.BootMode == "uefi" || img.BootMode == "uefi-preferred") {
 		i.Firmware = "uefi" // every other type that is modelled here has both
 	}
-	if root != nil {
-		i.Volume = instanceVolume{ID: newID("vol-"), Spec: *root}
-	} else {
+	if k := a.keyNamed(in.Key); k != nil {
+		i.PublicKey = k.PublicKey
+	}
+	if i.Location != "" {
 		i.ShutdownBehavior = "terminate" // instance store ends with the instance
 	}
 	if i.ShutdownBehavior == "" {

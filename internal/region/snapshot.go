@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ingot/internal/region/blocks"
+	"ingot/internal/region/faults"
 )
 
 // States of a snapshot.
@@ -113,13 +114,19 @@ func record(index int32, sum blocks.Sum) []byte {
 
 // inherit gives a new snapshot what its parent shows.
 func (s *snapshot) inherit(a *area, parent *snapshot) error {
-	s.base = parent.view()
-	var data []byte
-	for _, index := range slices.Sorted(maps.Keys(s.base)) {
-		data = append(data, record(index, s.base[index])...)
-		a.r.blocks.Hold(s.base[index])
+	base := parent.view()
+	for _, sum := range base {
+		a.r.blocks.Hold(sum)
 	}
-	return os.WriteFile(s.basePath(), data, 0o644)
+	return s.take(base)
+}
+
+// take gives a new snapshot blocks that the caller has held for it.
+func (s *snapshot) take(base map[int32]blocks.Sum) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.base = base
+	return writeRecords(s.basePath(), base)
 }
 
 // view returns the blocks that a reader of the snapshot sees.
@@ -141,7 +148,7 @@ var errNotPending = errors.New("the snapshot is not pending")
 func (s *snapshot) put(store *blocks.Store, index int32, sum blocks.Sum, now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.State != statePending || !s.Ready.IsZero() {
+	if !s.uploading() {
 		store.Drop(sum)
 		return errNotPending
 	}
@@ -238,7 +245,7 @@ func (a *area) snapshot(id string) *snapshot {
 	}
 	now := a.r.opt.Now()
 	s.mu.Lock()
-	stalled := s.Ready.IsZero() && now.Sub(s.lastWrite) > s.Timeout
+	stalled := s.uploading() && now.Sub(s.lastWrite) > s.Timeout
 	ready := !s.Ready.IsZero() && !now.Before(s.Ready)
 	s.mu.Unlock()
 	if !stalled && !ready {
@@ -258,12 +265,17 @@ func (a *area) snapshot(id string) *snapshot {
 func (s *snapshot) open() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.State == statePending && s.Ready.IsZero()
+	return s.uploading()
 }
 
-// complete ends the upload of a snapshot that is whole: it is completed, at once or when the call's fault says.
-func (a *area) complete(s *snapshot) error {
-	if e := a.effect; e.Pending > 0 || e.Fail {
+// uploading is open for those who hold the lock. A snapshot of a volume takes no blocks: the region reads them itself.
+func (s *snapshot) uploading() bool {
+	return s.State == statePending && s.Ready.IsZero() && s.Volume == ""
+}
+
+// complete ends the making of a snapshot that is whole: it is completed, at once or when the call's fault says.
+func (a *area) complete(s *snapshot, e faults.Effect) error {
+	if e.Pending > 0 || e.Fail {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.Ready, s.Fails = a.r.opt.Now().Add(e.Pending), e.Fail

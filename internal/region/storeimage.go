@@ -119,7 +119,7 @@ func (s storeImage) check(ctx context.Context) error {
 	return bundle.Check(ctx, m, s, o, nil)
 }
 
-// write implements rootVolume: the image as it is, the size of its filesystem.
+// write makes a raw image of it as it is, the size of its filesystem.
 func (s storeImage) write(ctx context.Context, path string) error {
 	m, o, err := s.open()
 	if err != nil {
@@ -127,8 +127,6 @@ func (s storeImage) write(ctx context.Context, path string) error {
 	}
 	return bundle.Extract(ctx, m, s, path, o, nil)
 }
-
-func (s storeImage) release() {}
 
 // registerBundle registers an image whose manifest is in S3. It is pending until the whole bundle has been read.
 func (a *area) registerBundle(in *registerImageIn) (*image, error) {

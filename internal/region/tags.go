@@ -84,6 +84,15 @@ func tagSet(tags map[string]string) []tag {
 	return out
 }
 
+// tagMap is the other way round.
+func tagMap(tags []tag) map[string]string {
+	m := map[string]string{}
+	for _, t := range tags {
+		m[t.Key] = t.Value
+	}
+	return m
+}
+
 // taggable is an object that has tags.
 type taggable struct {
 	id, kind string
@@ -106,11 +115,10 @@ func (a *area) taggables() map[string]taggable {
 		all[id] = taggable{id, "key-pair", o.Tags, func() error { return a.keys.put(id, o) }}
 	}
 	for id, o := range a.instances.rows {
-		save := func() error { return a.instances.put(id, o) }
-		all[id] = taggable{id, "instance", o.Tags, save}
-		if o.Volume.ID != "" {
-			all[o.Volume.ID] = taggable{o.Volume.ID, "volume", o.Volume.Tags, save}
-		}
+		all[id] = taggable{id, "instance", o.Tags, func() error { return a.instances.put(id, o) }}
+	}
+	for id, o := range a.volumes.rows {
+		all[id] = taggable{id, "volume", o.Tags, func() error { return a.volumes.put(id, o) }}
 	}
 	return all
 }

@@ -1,0 +1,178 @@
+package region
+
+import "context"
+
+type instancesIn struct {
+	dryRun
+	IDs []string `q:"InstanceId"`
+}
+
+type stateChangeXML struct {
+	ID       string   `xml:"instanceId"`
+	Current  stateXML `xml:"currentState"`
+	Previous stateXML `xml:"previousState"`
+}
+
+type stateChangesOut struct {
+	reply
+	Changes list[stateChangeXML] `xml:"instancesSet"`
+}
+
+// change changes the state of instances. check says which cannot be changed, before any is.
+func (a *area) change(in *instancesIn, check func(*instance) error, do func(*instance) error) (*stateChangesOut, error) {
+	all, err := a.named(in, check)
+	if err != nil {
+		return nil, err
+	}
+	out := &stateChangesOut{}
+	for _, i := range all {
+		before := i.State
+		if err := do(i); err != nil {
+			return nil, err
+		}
+		if err := a.instances.put(i.ID, i); err != nil {
+			return nil, err
+		}
+		out.Changes.Items = append(out.Changes.Items, stateChangeXML{i.ID, newState(i.State), newState(before)})
+	}
+	return out, nil
+}
+
+// named returns the instances of a request, if all of them pass a check.
+func (a *area) named(in *instancesIn, check func(*instance) error) ([]*instance, error) {
+	if len(in.IDs) == 0 {
+		return nil, missing("InstanceId")
+	}
+	all, err := a.described(in.IDs)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		if err := check(i); err != nil {
+			return nil, err
+		}
+	}
+	return all, in.dry()
+}
+
+const userShutdown = "Client.UserInitiatedShutdown"
+
+func (a *area) terminateInstances(in *instancesIn) (*stateChangesOut, error) {
+	check := func(i *instance) error {
+		if i.Protected && i.State != stateTerminated {
+			return errorf("OperationNotPermitted", "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", i.ID)
+		}
+		return nil
+	}
+	return a.change(in, check, func(i *instance) error {
+		const reason = userShutdown + ": User initiated shutdown"
+		switch i.State {
+		case statePending, stateRunning, stateStopping:
+			i.State, i.ReasonCode, i.Reason = stateShuttingDown, userShutdown, reason
+			i.live.cancel() // its goroutine does the rest
+		case stateStopped:
+			a.ended(i, userShutdown, reason)
+		}
+		return nil
+	})
+}
+
+type stopInstancesIn struct {
+	instancesIn
+	Force     bool `q:"Force"`
+	Hibernate bool `q:"Hibernate"`
+}
+
+func (a *area) stopInstances(in *stopInstancesIn) (*stateChangesOut, error) {
+	check := func(i *instance) error {
+		switch {
+		case in.Hibernate:
+			return errorf("UnsupportedHibernationConfiguration", "The instance '%s' was not launched with hibernation enabled", i.ID)
+		case i.Location != "":
+			return errorf("UnsupportedOperation", "The instance '%s' does not have an 'ebs' root device type and cannot be stopped", i.ID)
+		case i.State == stateTerminated, i.State == stateShuttingDown, i.State == statePending:
+			return errorf("IncorrectInstanceState", "This instance '%s' is not in a state from which it can be stopped.", i.ID)
+		}
+		return nil
+	}
+	return a.change(&in.instancesIn, check, func(i *instance) error {
+		if i.State == stateRunning {
+			i.State, i.ReasonCode, i.Reason = stateStopping, userShutdown, userShutdown+": User initiated shutdown"
+			i.live.button <- struct{}{} // there is room for this press, and no other
+		}
+		if i.State == stateStopping && in.Force {
+			i.live.cancel()
+		}
+		return nil
+	})
+}
+
+type startInstancesIn struct {
+	instancesIn
+	AdditionalInfo string `q:"AdditionalInfo"` // reserved, at EC2
+}
+
+func (a *area) startInstances(in *startInstancesIn) (*stateChangesOut, error) {
+	check := func(i *instance) error {
+		switch {
+		case i.State == statePending, i.State == stateRunning:
+			return nil
+		case i.State != stateStopped:
+			return errorf("IncorrectInstanceState", "The instance '%s' is not in a state from which it can be started.", i.ID)
+		case a.root(i) == nil:
+			return errorf("InvalidParameterValue", "Invalid value '%s' for instanceId. Instance does not have a volume attached at root (%s)", i.ID, i.RootDevice)
+		}
+		return a.noMachines()
+	}
+	return a.change(&in.instancesIn, check, func(i *instance) error {
+		if i.State != stateStopped {
+			return nil
+		}
+		t, err := lookupType(i.Type)
+		if err != nil {
+			return err
+		}
+		i.State, i.ReasonCode, i.Reason, i.PublicIP, i.Launched = statePending, "", "", a.loopback(), a.r.opt.Now()
+		a.launch(i, t)
+		return nil
+	})
+}
+
+// noMachines refuses to run one where the region was opened without the means.
+func (a *area) noMachines() error {
+	if a.r.opt.Machines == nil {
+		return errorf("Unsupported", "The requested configuration is currently not supported: this local region runs no machines")
+	}
+	return nil
+}
+
+// rebootInstances cuts the guests' power and switches it on again, at once; EC2 asks them first.
+func (a *area) rebootInstances(in *instancesIn) (*done, error) {
+	all, err := a.named(in, func(i *instance) error {
+		if i.State != stateRunning {
+			return errorf("IncorrectInstanceState", "The instance '%s' is not in the 'running' state.", i.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range all {
+		l := i.live
+		a.r.work.Go(func() { a.reset(i, l) })
+	}
+	return &done{Return: true}, nil
+}
+
+func (a *area) reset(i *instance, l *live) {
+	l.ops.Lock()
+	defer l.ops.Unlock()
+	if l.machine == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(l.ctx, plugLimit)
+	defer cancel()
+	if err := l.machine.Reset(ctx); err != nil {
+		a.r.opt.Log.Error("rebooting an instance", "instance", i.ID, "error", err)
+	}
+}
