@@ -87,6 +87,7 @@ func TestCentOS(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a module added to a finished image", w.addsModule)
 	t.Run("reproducible", w.builtTwice)
 	t.Run("boot", func(t *testing.T) {
 		bus := "virtio"

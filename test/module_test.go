@@ -96,3 +96,50 @@ func (w world) failingModule(t *testing.T) {
 		t.Errorf("trees are left: %q, %v", left, err)
 	}
 }
+
+// addsModule builds the world's image without its modules, adds them to the finished image, and expects what a build with them gave.
+func (w world) addsModule(t *testing.T) {
+	text, err := os.ReadFile(w.recipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(text), "modules:\n")
+	_, after, ok := strings.Cut(rest, "disk:\n")
+	if !ok {
+		t.Fatalf("the recipe has no modules to leave out:\n%s", text)
+	}
+	plain := filepath.Join(t.TempDir(), "plain.yaml")
+	if err := os.WriteFile(plain, []byte(strings.Replace(before, "name: centos\n", "name: plain\n", 1)+"disk:\n"+after), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p := newWorld(t, plain, nil, nil)
+	p.must(t, 15*time.Minute, "build", p.recipe)
+	if m := p.manifest(t); m.Modules != nil { // its kernel may have a driver of its own
+		t.Fatalf("the image without the module has it: %+v", m)
+	}
+	add := []string{"module", "add", p.out(), w.recipe, "--output", filepath.Join(p.dir, "out")}
+	p.must(t, 15*time.Minute, add...)
+	added := p
+	added.name = w.name
+	got, want := added.manifest(t), w.manifest(t)
+	if !got.ENA || !got.PublicOK || len(got.Modules) != 1 || got.Modules[0] != want.Modules[0] || got.Blocks != want.Blocks {
+		t.Errorf("the image with the module is %+v, a build's %+v", got, want)
+	}
+	if got.Disk == want.Disk || got.Lock == want.Lock || got.Disk == p.manifest(t).Disk {
+		t.Error("the new image has another one's lock, or identity")
+	}
+	if diff, err := w.run(t, 5*time.Minute, "tree", "diff", "--times", w.out(), added.out()); err != nil {
+		t.Errorf("it is not what a build makes: %v\n%s", err, diff)
+	}
+	command(t, "e2fsck", "-fn", rootOf(t, p.dir, filepath.Join(added.out(), "disk.raw")))
+	if out := p.must(t, time.Minute, add...); !strings.Contains(out, "up to date") {
+		t.Error("adding it again did something")
+	}
+	if sbom, err := os.ReadFile(filepath.Join(added.out(), "sbom.spdx.json")); err != nil || !bytes.Contains(sbom, []byte("SPDXRef-module-1")) {
+		t.Errorf("the SBOM does not know of the module: %v", err)
+	}
+	var exit *exec.ExitError
+	if out, err := p.run(t, time.Minute, "module", "add", p.out(), p.recipe, "--output", filepath.Join(p.dir, "other")); !errors.As(err, &exit) || !strings.Contains(out, "there are none to add") {
+		t.Errorf("a recipe without modules: %v", err)
+	}
+}

@@ -70,6 +70,7 @@ func (w world) manifest(t *testing.T) (m struct {
 	ENA                 bool
 	Blocks              int
 	PublicOK            bool `json:"public_ok"`
+	Modules             []struct{ Name, Kernel, SHA256 string }
 }) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(w.out(), "manifest.json"))

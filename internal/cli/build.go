@@ -69,8 +69,13 @@ disk, bit for bit.`,
 	return cmd
 }
 
-// build runs the build with its log beside it.
+// build makes a recipe's artifact in a folder, with its log beside it.
 func (a *app) build(cmd *cobra.Command, f *pipeline.Foundry, r *recipe.Recipe, dir string, o pipeline.LockOptions) (*pipeline.Artifact, bool, error) {
+	return a.logged(f, dir, func(dir string) (*pipeline.Artifact, bool, error) { return f.Build(cmd.Context(), r, dir, o) })
+}
+
+// logged makes an artifact in a folder, with its log beside it.
+func (a *app) logged(f *pipeline.Foundry, dir string, make func(dir string) (*pipeline.Artifact, bool, error)) (*pipeline.Artifact, bool, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, false, fmt.Errorf("making the output folder: %w", err)
 	}
@@ -81,7 +86,7 @@ func (a *app) build(cmd *cobra.Command, f *pipeline.Foundry, r *recipe.Recipe, d
 	defer os.Remove(log.Name())
 	defer log.Close()
 	remove := f.Progress.Attach(lines(log, true))
-	art, fresh, err := f.Build(cmd.Context(), r, dir, o)
+	art, fresh, err := make(dir)
 	remove()
 	if err != nil {
 		fmt.Fprintf(log, "failed: %v\n", err)

@@ -60,6 +60,14 @@ type Maker interface {
 	Make(ctx context.Context, rq Request, l *lock.Lock) error
 }
 
+// Extender is a distribution whose finished images can get kernel modules.
+type Extender interface {
+	// ResolveModules returns the lock of an image with those of the recipe's modules that are for its kernel.
+	ResolveModules(ctx context.Context, rq Request, l *lock.Lock) (*lock.Lock, error)
+	// AddModules builds those modules of the lock that the recipe has, and puts them into the image's finished tree.
+	AddModules(ctx context.Context, b Build) error
+}
+
 // Build is one tree in the making.
 type Build struct {
 	Recipe   *recipe.Recipe

@@ -123,11 +123,11 @@ func (i *Image) Customise(ctx context.Context, b Build, initramfs func(version s
 		}
 	}
 	if i.rebuilds(b.Recipe) {
-		if err := Run(ctx, sb, task, sandbox.Command{Args: i.Initramfs}); err != nil {
-			return fmt.Errorf("building the initramfs again: %w", err)
+		if err := i.RebuildInitramfs(ctx, sb, task); err != nil {
+			return err
 		}
 	}
-	if err := i.checkDrivers(b.Root, initramfs); err != nil {
+	if err := i.CheckDrivers(b.Root, initramfs); err != nil {
 		return err
 	}
 	if len(i.GRUB) > 0 {
@@ -186,7 +186,16 @@ func (i *Image) rebuilds(r *recipe.Recipe) bool {
 	})
 }
 
-func (i *Image) checkDrivers(root string, initramfs func(version string) (string, error)) error {
+// RebuildInitramfs has the tree, which the sandbox is open on, build the initramfs of each kernel again.
+func (i *Image) RebuildInitramfs(ctx context.Context, sb *sandbox.Sandbox, t *progress.Task) error {
+	if err := Run(ctx, sb, t, sandbox.Command{Args: i.Initramfs}); err != nil {
+		return fmt.Errorf("building the initramfs again: %w", err)
+	}
+	return nil
+}
+
+// CheckDrivers looks for the image's drivers in the initramfs of each kernel; see [Image.Customise] for initramfs.
+func (i *Image) CheckDrivers(root string, initramfs func(version string) (string, error)) error {
 	kernels, err := Kernels(root)
 	if err != nil {
 		return err

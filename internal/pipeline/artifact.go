@@ -56,6 +56,15 @@ type Manifest struct {
 	ENA         bool            `json:"ena,omitempty"` // every kernel has the driver of EC2's Elastic Network Adapter
 	PublicOK    bool            `json:"public_ok"`     // the hygiene audit found nothing that forbids publishing
 	Packages    []Package       `json:"packages"`      // in byte order of their names
+	Modules     []Module        `json:"modules,omitempty"`
+}
+
+// Module is a kernel module of an image that no package brought.
+type Module struct {
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"` // that it says it has
+	Kernel  string `json:"kernel"`            // the version of the kernel that it is for
+	SHA256  string `json:"sha256"`            // of the archive that it was built from
 }
 
 // Package is one package of an image.

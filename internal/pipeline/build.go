@@ -56,34 +56,44 @@ func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o Loc
 		return nil, false, err
 	}
 	defer t.Release()
+	a, err = f.finish(ctx, d, t, dir)
+	return a, err == nil, err
+}
+
+// finish makes the artifact of a tree: disk, audit and papers.
+func (f *Foundry) finish(ctx context.Context, d distro.Distribution, t *Tree, dir string) (*Artifact, error) {
+	r, l := t.build.Recipe, t.build.Lock
 	m, err := f.assemble(ctx, d, t, filepath.Join(dir, diskFile))
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	a = &Artifact{Dir: dir, Manifest: manifest(r, l, m)}
+	a := &Artifact{Dir: dir, Manifest: manifest(r, l, m)}
 	login := d.Login(r)
 	a.Manifest.User, a.Manifest.OldSSH = login.User, login.OldSSH
 	if a.Manifest.Builder, err = Builder(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if a.Manifest.Recipe, err = r.Digest(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if a.Manifest.ENA, err = distro.HasModule(t.Root, "ena"); err != nil {
-		return nil, false, err
+		return nil, err
+	}
+	if a.Manifest.Modules, err = modules(t.Root, l); err != nil {
+		return nil, err
 	}
 	var findings []tree.Finding
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { findings, err = f.audit(both, t); return err })
-	group.Go(func() (err error) { a.Manifest.Disk, err = f.digest(both, a, m); return err })
+	group.Go(func() (err error) { a.Manifest.Disk, err = f.digest(both, a.Disk(), m); return err })
 	if err := group.Wait(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	a.Manifest.PublicOK = tree.Public(findings)
 	if err := f.papers(a, l, m, findings); err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	return a, true, seal(dir, t.Inputs)
+	return a, seal(dir, t.Inputs)
 }
 
 // clearArtifact makes the folder ready for an artifact. It removes an older artifact's files and refuses a
@@ -186,10 +196,10 @@ func manifest(r *recipe.Recipe, l *lock.Lock, m *disk.Map) Manifest {
 }
 
 // digest returns the SHA-256 of the whole disk in hexadecimal.
-func (f *Foundry) digest(ctx context.Context, a *Artifact, m *disk.Map) (_ string, err error) {
+func (f *Foundry) digest(ctx context.Context, path string, m *disk.Map) (_ string, err error) {
 	task := f.Progress.Begin("digest", 0, progress.Items)
 	defer func() { task.End(err) }()
-	img, err := os.Open(a.Disk())
+	img, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}

@@ -160,8 +160,9 @@ func TestSBOM(t *testing.T) {
 	date := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)
 	l := &lock.Lock{Format: "deb", Distro: "debian", Release: "bookworm", Packages: []lock.Package{
 		{Name: "libstdc++6", Version: "1:12.2.0-14+deb12u1", Arch: "amd64", Source: "gcc-12", SHA256: strings.Repeat("a", 64)},
-	}}
-	text, err := json.Marshal(sbom(&Manifest{Name: "web", Disk: strings.Repeat("b", 64), Date: date}, l))
+	}, Modules: []lock.Module{{Name: "ena", Source: lock.Source{URL: "https://example.org/ena.tar.gz"}}, {Name: "own", Source: lock.Source{Name: "own.tar"}}}}
+	modules := []Module{{"ena", "2.9.1g", "6.1.0-40", strings.Repeat("c", 64)}, {"own", "", "6.1.0-40", strings.Repeat("d", 64)}}
+	text, err := json.Marshal(sbom(&Manifest{Name: "web", Disk: strings.Repeat("b", 64), Date: date, Modules: modules}, l))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,6 +170,10 @@ func TestSBOM(t *testing.T) {
 		`"spdxVersion":"SPDX-2.3"`, `"created":"2026-11-22T00:00:00Z"`, `"built from source package gcc-12"`,
 		`pkg:deb/debian/libstdc%2B%2B6@1%3A12.2.0-14%2Bdeb12u1?arch=amd64\u0026distro=debian-bookworm`,
 		`{"spdxElementId":"SPDXRef-image","relationshipType":"CONTAINS","relatedSpdxElement":"SPDXRef-package-1"}`,
+		`"name":"ena","versionInfo":"2.9.1g","downloadLocation":"https://example.org/ena.tar.gz"`, "built for kernel 6.1.0-40",
+		`"checksums":[{"algorithm":"SHA256","checksumValue":"` + strings.Repeat("c", 64),
+		`"name":"own","downloadLocation":"NOASSERTION"`,
+		`{"spdxElementId":"SPDXRef-image","relationshipType":"CONTAINS","relatedSpdxElement":"SPDXRef-module-2"}`,
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %s in %s", want, text)

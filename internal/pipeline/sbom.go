@@ -85,7 +85,27 @@ func sbom(m *Manifest, l *lock.Lock) spdxDocument {
 		doc.Packages = append(doc.Packages, pkg)
 		doc.Relationships = append(doc.Relationships, spdxRelation{image, "CONTAINS", id})
 	}
+	for i, m := range m.Modules {
+		id := fmt.Sprintf("SPDXRef-module-%d", i+1)
+		doc.Packages = append(doc.Packages, spdxPackage{
+			ID: id, Name: m.Name, Version: m.Version, Download: moduleSource(l, m.Name),
+			Concluded: noAssertion, Declared: noAssertion, Copyright: noAssertion,
+			SourceInfo: "kernel module, built for kernel " + m.Kernel + " from the archive of this checksum",
+			Checksums:  []spdxChecksum{{"SHA256", m.SHA256}},
+		})
+		doc.Relationships = append(doc.Relationships, spdxRelation{image, "CONTAINS", id})
+	}
 	return doc
+}
+
+// moduleSource is where a module's source is fetched from.
+func moduleSource(l *lock.Lock, name string) string {
+	for _, m := range l.Modules {
+		if m.Name == name && m.Source.URL != "" {
+			return m.Source.URL
+		}
+	}
+	return noAssertion
 }
 
 // purl names a package as https://github.com/package-url/purl-spec says.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"ingot/internal/disk"
 	"ingot/internal/distro"
@@ -43,6 +45,11 @@ func (t *Tree) Spoil() error {
 
 // inputs digests everything that an image is a function of.
 func inputs(r *recipe.Recipe, l *lock.Lock) (string, error) {
+	return inputsOf("ingot inputs 1", r, l.Digest())
+}
+
+// inputsOf digests what a kind of image is a function of: a recipe, other things by their digests, and this program.
+func inputsOf(kind string, r *recipe.Recipe, digests ...string) (string, error) {
 	rd, err := r.Digest()
 	if err != nil {
 		return "", err
@@ -51,13 +58,14 @@ func inputs(r *recipe.Recipe, l *lock.Lock) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte("ingot inputs 1\x00" + rd + "\x00" + l.Digest() + "\x00" + builder))
+	all := slices.Concat([]string{kind, rd}, digests, []string{builder})
+	sum := sha256.Sum256([]byte(strings.Join(all, "\x00")))
 	return hex.EncodeToString(sum[:]), nil
 }
 
 // Tree returns the root filesystem of a recipe and its lock, made if it is not in the cache. Making one
 // takes the place of the image's former tree.
-func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *Tree, err error) {
+func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (*Tree, error) {
 	d, err := Distribution(r)
 	if err != nil {
 		return nil, err
@@ -66,6 +74,33 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 	if err != nil {
 		return nil, err
 	}
+	return f.grow(ctx, d, r, l, in, l, func(b distro.Build) error {
+		if err := d.Install(ctx, b); err != nil {
+			return fmt.Errorf("installing %s: %w", r.Name, err)
+		}
+		b.Task.Done("%d packages", len(l.Packages))
+		return nil
+	})
+}
+
+// supply gives a build the files of a lock's packages, and of its modules' sources.
+func (f *Foundry) supply(ctx context.Context, b *distro.Build, d distro.Distribution, l *lock.Lock) error {
+	files, err := f.packages(ctx, b.Recipe, d, l)
+	if err != nil {
+		return err
+	}
+	sources, err := f.sources(ctx, b.Recipe, l)
+	if err != nil {
+		return err
+	}
+	b.Package = func(p lock.Package) string { return files[packageKey(p)] }
+	b.Source = func(s lock.Source) string { return sources[s.SHA256] }
+	return nil
+}
+
+// grow returns the tree of an image that has these inputs: from the cache, or as fill makes it in an empty directory, with the
+// packages and sources that needed has.
+func (f *Foundry) grow(ctx context.Context, d distro.Distribution, r *recipe.Recipe, l *lock.Lock, in string, needed *lock.Lock, fill func(distro.Build) error) (_ *Tree, err error) {
 	task := f.Progress.Begin("tree", 0, progress.Items)
 	defer func() { task.End(err) }()
 	home := filepath.Join(f.Cache, "trees", r.Name)
@@ -89,27 +124,20 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 	if err := sandbox.CheckArch(r.Arch); err != nil {
 		return nil, err
 	}
-	files, err := f.packages(ctx, r, d, l)
-	if err != nil {
-		return nil, err
-	}
-	sources, err := f.sources(ctx, r, l)
-	if err != nil {
+	b := t.build
+	if err := f.supply(ctx, &b, d, needed); err != nil {
 		return nil, err
 	}
 	// The tree grows under another name, so that one that was cut short is never taken for a whole one.
 	if err := setAside(home); err != nil {
 		return nil, fmt.Errorf("setting the former tree aside: %w", err)
 	}
-	b := t.build
 	b.Root = filepath.Join(home, "unfinished")
-	b.Package = func(p lock.Package) string { return files[packageKey(p)] }
-	b.Source = func(s lock.Source) string { return sources[s.SHA256] }
 	if err := os.MkdirAll(b.Root, 0o755); err != nil {
 		return nil, fmt.Errorf("making room for the tree: %w", err)
 	}
-	if err := d.Install(ctx, b); err != nil {
-		return nil, errors.Join(fmt.Errorf("installing %s: %w", r.Name, err), os.RemoveAll(home))
+	if err := fill(b); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(home))
 	}
 	if err := os.MkdirAll(filepath.Dir(t.Root), 0o755); err != nil {
 		return nil, err
@@ -120,7 +148,6 @@ func (f *Foundry) Tree(ctx context.Context, r *recipe.Recipe, l *lock.Lock) (_ *
 	if err := removeAside(home); err != nil {
 		return nil, fmt.Errorf("removing the former tree: %w", err)
 	}
-	task.Done("%d packages", len(l.Packages))
 	return t, nil
 }
 

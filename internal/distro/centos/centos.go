@@ -142,14 +142,11 @@ func (c *CentOS) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 		return nil, fault.New(fault.Usage, errors.New("packages of CentOS 6 do not change any more: there is nothing to upgrade one by one"),
 			"`ingot lock --upgrade` without names resolves all anew")
 	}
-	ask := archive.Request{
-		Arch: arch, Include: c.include(r), Exclude: c.exclude(r), Previous: rq.Replaces, Now: rq.Now,
-		SHA1: r.Trust.SHA1Reason(), Expired: r.Trust.ExpiredReason(),
-	}
-	var err error
-	if ask.Repositories, err = c.repositories(ctx, rq.Fetch, r); err != nil {
+	ask, err := c.ask(ctx, rq)
+	if err != nil {
 		return nil, err
 	}
+	ask.Include, ask.Exclude, ask.Previous = c.include(r), c.exclude(r), rq.Replaces
 	l, _, err := archive.Resolve(ctx, rq.Fetch, ask, rq.Progress)
 	if err != nil {
 		return nil, err
@@ -163,6 +160,14 @@ func (c *CentOS) Resolve(ctx context.Context, rq distro.Request) (*lock.Lock, er
 	l.Recipe, l.Distro, l.Release, l.Arch = r.Name, r.Distro, r.Release, r.Arch
 	l.Asked = c.Asked(r)
 	return l, nil
+}
+
+// ask is a question to the recipe's repositories, which leaves open what is wanted of them.
+func (c *CentOS) ask(ctx context.Context, rq distro.Request) (ask archive.Request, err error) {
+	r := rq.Recipe
+	ask = archive.Request{Arch: arch, Now: rq.Now, SHA1: r.Trust.SHA1Reason(), Expired: r.Trust.ExpiredReason()}
+	ask.Repositories, err = c.repositories(ctx, rq.Fetch, r)
+	return ask, err
 }
 
 // checkKernel refuses another release's packages, which are signed by the same key: the distribution's own repositories must give

@@ -53,23 +53,33 @@ func (c *CentOS) Install(ctx context.Context, b distro.Build) error {
 	own := *b.Recipe
 	own.Users = slices.Concat([]recipe.User{{Name: c.facts.User, Sudo: true}}, own.Users)
 	b.Recipe = &own
-	if err := c.facts.Customise(ctx, b, func(v string) (string, error) { return initramfs(v), nil }); err != nil {
+	if err := c.facts.Customise(ctx, b, initramfsOf); err != nil {
 		return err
 	}
-	kernels, err := distro.Kernels(b.Root)
+	kernels, err := settle(b)
 	if err != nil {
 		return err
-	}
-	for _, version := range kernels {
-		if err := distro.SettleInitramfs(b.Root, initramfs(version), b.Lock.Date); err != nil {
-			return err
-		}
 	}
 	return c.grub(b, kernels)
 }
 
+// settle makes what dracut has built a function of its content, and returns the tree's kernels.
+func settle(b distro.Build) ([]string, error) {
+	kernels, err := distro.Kernels(b.Root)
+	if err != nil {
+		return nil, err
+	}
+	for _, version := range kernels {
+		if err := distro.SettleInitramfs(b.Root, initramfs(version), b.Lock.Date); err != nil {
+			return nil, err
+		}
+	}
+	return kernels, nil
+}
+
 // initramfs is where dracut(8) puts that of a kernel.
-func initramfs(version string) string { return "boot/initramfs-" + version + ".img" }
+func initramfs(version string) string            { return "boot/initramfs-" + version + ".img" }
+func initramfsOf(version string) (string, error) { return initramfs(version), nil }
 
 // format returns the kind of database that the image's own rpm reads: since 4.16 it is SQLite.
 func format(l *lock.Lock) database.Format {

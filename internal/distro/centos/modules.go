@@ -45,7 +45,7 @@ func (c *CentOS) resolveModules(ctx context.Context, rq distro.Request, ask arch
 		return fmt.Errorf("choosing what modules are built with: %w", err)
 	}
 	if !slices.EqualFunc(tools.Indexes, l.Indexes, func(x, y lock.Index) bool { return x.SHA256 == y.SHA256 }) {
-		return fault.New(fault.Unreachable, errors.New("a mirror has changed meanwhile"), "try again")
+		return fault.New(fault.Unreachable, errors.New("a mirror has changed since the packages of the image were chosen"), "try again; build a finished image anew")
 	}
 	var tree []string
 	for _, p := range tools.Packages {
@@ -62,6 +62,73 @@ func (c *CentOS) resolveModules(ctx context.Context, rq distro.Request, ask arch
 		l.Modules[i].Tree = tree
 	}
 	return nil
+}
+
+// ResolveModules implements distro.Extender. Modules that the image has already stay, unless the recipe has one of the same name.
+func (c *CentOS) ResolveModules(ctx context.Context, rq distro.Request, l *lock.Lock) (*lock.Lock, error) {
+	ask, err := c.ask(ctx, rq)
+	if err != nil {
+		return nil, err
+	}
+	added := *l
+	added.Modules, added.Tools = nil, nil
+	if err := c.resolveModules(ctx, rq, ask, &added); err != nil {
+		return nil, err
+	}
+	if added.Modules == nil {
+		return nil, rq.Recipe.Refuse("modules", "none is for the kernel that the image has")
+	}
+	for _, m := range l.Modules {
+		if !slices.ContainsFunc(added.Modules, func(own lock.Module) bool { return own.Name == m.Name }) {
+			added.Modules = append(added.Modules, m)
+		}
+	}
+	for _, t := range l.Tools {
+		if added.Find(t.ID()) == nil {
+			added.Tools = append(added.Tools, t)
+		}
+	}
+	added.Recipe = rq.Recipe.Name
+	return &added, nil
+}
+
+// AddModules implements distro.Extender. The initramfs is built again, as a build with these modules would have built it.
+func (c *CentOS) AddModules(ctx context.Context, b distro.Build) (err error) {
+	if err := checkVsyscall(b.Lock, "/proc/self/maps"); err != nil {
+		return err
+	}
+	own := *b.Lock
+	own.Modules = slices.DeleteFunc(slices.Clone(own.Modules), func(m lock.Module) bool {
+		return !slices.ContainsFunc(b.Recipe.Modules, func(r recipe.Module) bool { return r.Name == m.Name })
+	})
+	b.Lock = &own
+	built, err := c.modules(ctx, b)
+	if err != nil {
+		return err
+	}
+	if err := index(ctx, b, built); err != nil {
+		return err
+	}
+	if err := c.rebuild(ctx, b); err != nil {
+		return err
+	}
+	if err := c.facts.CheckDrivers(b.Root, initramfsOf); err != nil {
+		return err
+	}
+	if err := distro.Clean(b.Root, c.facts.Clean); err != nil {
+		return err
+	}
+	_, err = settle(b)
+	return err
+}
+
+func (c *CentOS) rebuild(ctx context.Context, b distro.Build) (err error) {
+	sb, err := b.Sandbox(ctx, b.Root)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, sb.Close()) }()
+	return c.facts.RebuildInitramfs(ctx, sb, b.Task)
 }
 
 // locked is a module as the lock has it.

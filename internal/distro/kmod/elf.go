@@ -89,6 +89,21 @@ func Vermagic(root, version string) (string, error) {
 	return magic, err
 }
 
+// Installed reads a module that was built here out of a tree; the error is fs.ErrNotExist where that kernel has none of the name.
+func Installed(root, name, kernel string) (*Object, error) {
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, fmt.Errorf("opening tree: %w", err)
+	}
+	defer r.Close()
+	m := Module{Name: name, Kernel: kernel}
+	text, err := readModule(r, path.Join(modules(kernel), m.file()))
+	if err != nil {
+		return nil, fmt.Errorf("reading module %s of kernel %s: %w", name, kernel, err)
+	}
+	return ReadObject(text)
+}
+
 func readModule(r *os.Root, name string) ([]byte, error) {
 	f, err := r.Open(name)
 	if err != nil {
