@@ -29,21 +29,9 @@ func (b *bench) arch(ctx context.Context) ([]contest, error) {
 	if err != nil {
 		return nil, err
 	}
-	recipe := filepath.Join(dir, "bench.yaml")
-	if err := os.WriteFile(recipe, []byte(archRecipe(a)), 0o644); err != nil {
-		return nil, err
-	}
-	cache := filepath.Join(dir, "cache")
-	if _, _, err := measure(ctx, b.ingot, "lock", "--quiet", "--cache-dir", cache, recipe); err != nil {
-		return nil, err
-	}
-	l, err := lock.Read(strings.TrimSuffix(recipe, ".yaml") + ".lock")
+	recipe, cache, names, err := b.locked(ctx, dir, archRecipe(a))
 	if err != nil {
 		return nil, err
-	}
-	var names []string
-	for _, p := range l.Packages {
-		names = append(names, p.Name)
 	}
 	peer, err := a.Peer(ctx, filepath.Join(dir, "peer"))
 	if err != nil {
@@ -152,6 +140,26 @@ func spans(trace string, names ...string) (sum time.Duration, err error) {
 		sum += time.Duration(events[i].Dur * float64(time.Microsecond))
 	}
 	return sum, nil
+}
+
+// locked writes a recipe into a folder and has it locked, with a cache of its own. It returns where both are, and the names of the lock's
+// packages.
+func (b *bench) locked(ctx context.Context, dir, text string) (recipe, cache string, names []string, err error) {
+	recipe, cache = filepath.Join(dir, "bench.yaml"), filepath.Join(dir, "cache")
+	if err := os.WriteFile(recipe, []byte(text), 0o644); err != nil {
+		return "", "", nil, err
+	}
+	if _, _, err := measure(ctx, b.ingot, "lock", "--quiet", "--cache-dir", cache, recipe); err != nil {
+		return "", "", nil, err
+	}
+	l, err := lock.Read(strings.TrimSuffix(recipe, ".yaml") + ".lock")
+	if err != nil {
+		return "", "", nil, err
+	}
+	for _, p := range l.Packages {
+		names = append(names, p.Name)
+	}
+	return recipe, cache, names, nil
 }
 
 // trees has us and a peer make a tree, several times in turn. ours prints the path of what it made; its caches are below cache.

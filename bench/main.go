@@ -8,6 +8,7 @@
 //	f  bundles         `ingot bundle` against tar, gzip -9, openssl and split, and back
 //	g  the catalogue   `ingot serve` at /latest against nginx with the same bytes as a file
 //	h  publishing      a GiB into the local region against a plain client of the SDK; one region and thirty
+//	i  CentOS          `ingot tree` against `dnf --installroot`, on the transmuted repository
 //
 // It prints a table in Markdown, for docs/performance.md, and fails only when something does not work: a
 // missed aim is a finding. It needs root, for mmdebstrap's plainest mode and for the owners of files.
@@ -40,7 +41,7 @@ func main() {
 }
 
 // allParts are the keys of parts.
-const allParts = "abcdef" + bareParts
+const allParts = "abcdef" + bareParts + "i"
 
 // bareParts are the keys of the parts that need no packages.
 const bareParts = "gh"
@@ -51,7 +52,7 @@ var parts = []struct {
 	run func(*bench, context.Context) ([]contest, error)
 }{
 	{"a", (*bench).tree}, {"b", (*bench).unpack}, {"c", (*bench).disk}, {"d", (*bench).repeat},
-	{"e", (*bench).arch}, {"f", (*bench).bundle}, {"g", (*bench).serve}, {"h", (*bench).publish},
+	{"e", (*bench).arch}, {"f", (*bench).bundle}, {"g", (*bench).serve}, {"h", (*bench).publish}, {"i", (*bench).centos},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -71,7 +72,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	wanted := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	known := !slices.ContainsFunc(wanted, func(key string) bool { return len(key) != 1 || !strings.Contains(allParts, key) })
 	if flags.NArg() > 0 || b.runs < 1 || !known {
-		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f,g,h] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
+		return fmt.Errorf("usage: bench [-runs N] [-only a,b,c,d,e,f,g,h,i] [-recipe FILE] [-ingot FILE] [-dir FOLDER]")
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("comparing needs root: run it with sudo")
