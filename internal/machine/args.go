@@ -23,7 +23,11 @@ func (c *Config) arguments(f files) ([]string, error) {
 	} else {
 		// graphics=off has SeaBIOS repeat on the serial port what it and the boot loader print on the
 		// screen: a boot loader that was never told about the serial port is heard as well.
-		a = append(a, "-machine", "q35,graphics=off", "-vga", "std")
+		board := "q35"
+		if c.Bus == "ide" {
+			board = "pc" // with a PIIX3, as instances on Xen have it; q35's disks hang on AHCI
+		}
+		a = append(a, "-machine", board+",graphics=off", "-vga", "std")
 	}
 	a = append(a, c.smbios()...)
 	if f.code != "" {

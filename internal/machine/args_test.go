@@ -31,6 +31,7 @@ func TestArguments(t *testing.T) {
 		"full": {Config{SSH: "127.0.0.1:0", Metadata: "/run/a,b's", NoReboot: true, Bus: "scsi", InstanceType: "x,y"}, files{"d,e", "code", "vars"},
 			[]string{"hostfwd=tcp:127.0.0.1:0-:22", "guestfwd=tcp:169.254.169.254:80-cmd:", ` '/run/a,,b'\''s'`, "-no-reboot",
 				"-device virtio-scsi-pci", "file=d,,e", "unit=0,format=raw,readonly=on,file=code", "product=x,,y,"}, nil},
+		"ide": {Config{Bus: "ide"}, files{disk: "d"}, []string{"-machine pc,graphics=off", "-device ide-hd,drive=root,bootindex=0"}, []string{"q35"}},
 		"arm64": {Config{Arch: "arm64"}, files{"d", "code", "vars"},
 			[]string{"-machine virt", "-cpu cortex-a72", "-smbios"}, []string{"q35"}},
 	} {

@@ -49,7 +49,7 @@ const (
 type Config struct {
 	Arch     string          // x86_64 (default) or arm64
 	Firmware recipe.Firmware // bios (default on x86_64) or uefi
-	Bus      string          // what the root disk hangs on: nvme (default), virtio, scsi, ide (SATA)
+	Bus      string          // what the root disk hangs on: nvme (default), virtio, scsi, ide
 	Disk     string          // raw image, never written unless Raw says so
 	Raw      bool            // the guest writes Disk itself, and sees its size; DiskSize and Reuse mean nothing then
 	DiskSize int64           // bytes that the guest sees; 0 or anything below the image's size means the image's size
