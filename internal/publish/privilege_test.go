@@ -87,6 +87,31 @@ var works = []work{
 			return err
 		}, func() error { return complete(t, c, r) }
 	}},
+	{"publish", "of a volume", func(t *testing.T, c *cloudtest.Cloud) (func(context.Context) error, func() error) {
+		seed := c.Request("seed")
+		seed.Regions = two[:1]
+		results, err := publish.Publish(t.Context(), c.Clients, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := c.EC2(two[0])
+		v, err := client.CreateVolume(t.Context(), &ec2.CreateVolumeInput{AvailabilityZone: aws.String(two[0] + "a"), SnapshotId: &results[0].SnapshotID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := seed
+		r.Name, r.Release, r.Volume = "image", "image", *v.VolumeId
+		return func(ctx context.Context) error {
+				_, err := publish.Publish(ctx, c.Clients, r)
+				return err
+			}, func() error {
+				images, snapshots := things(t, c, two[0])
+				if len(images) != 2 || len(snapshots) != 2 {
+					return fmt.Errorf("there are %+v and %+v", images, snapshots)
+				}
+				return nil
+			}
+	}},
 	{"publish", "as bundles", func(t *testing.T, c *cloudtest.Cloud) (func(context.Context) error, func() error) {
 		r := bundled(t, c)
 		return func(ctx context.Context) error {
@@ -427,10 +452,6 @@ var untried = map[string]string{
 	"check ec2:DescribeSnapshotAttribute":     "blocks of public snapshots cannot be read: the check's own tests",
 	"reconcile ec2:DescribeSnapshotAttribute": "the same",
 	"reconcile ssm:PutParameter":              "reconcile publishes by publish's functions",
-	"publish ec2:CreateSnapshot":              "the local region has no volumes yet",
-	"publish ec2:DescribeVolumes":             "the same",
-	"publish ebs:ListSnapshotBlocks":          "the same",
-	"publish ebs:GetSnapshotBlock":            "the same",
 	"publish ec2:CreateTags":                  "is no call of its own: what is made has tags from the beginning",
 	"reconcile ebs:CompleteSnapshot":          "reconcile publishes by publish's functions",
 	"reconcile ebs:PutSnapshotBlock":          "the same",
