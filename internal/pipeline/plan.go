@@ -32,8 +32,11 @@ type RegionPlan struct {
 
 // Plan returns what Publish would do with the same options, and what that costs. It changes nothing.
 func (f *Foundry) Plan(ctx context.Context, a *Artifact, o PublishOptions, prices *price.Table) (_ *Plan, err error) {
-	p, err := f.publication(ctx, a, &o)
+	p, err := f.candidate(a, &o)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.ask(ctx, a, &o, p); err != nil {
 		return nil, err
 	}
 	task := f.Progress.Begin("plan "+p.request.Name, 0, progress.Items)

@@ -45,12 +45,15 @@ type publication struct {
 // recorded and not made again. An image that failed its audit, or that no boot test has passed, is not made
 // public; every other image says in the catalogue how far it came.
 func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_ *catalog.Release, _ []publish.Result, err error) {
-	p, err := f.publication(ctx, a, &o)
+	p, err := f.candidate(a, &o)
 	if err != nil {
 		return nil, nil, err
 	}
 	if p.refusal != nil {
 		return nil, nil, p.refusal
+	}
+	if err := f.ask(ctx, a, &o, p); err != nil {
+		return nil, nil, err
 	}
 	if err := o.Catalog.Put(ctx, p.release); err != nil {
 		return nil, nil, err
@@ -76,8 +79,8 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	return &p.release, results, err
 }
 
-// publication decides what is published under which name, and changes nothing.
-func (f *Foundry) publication(ctx context.Context, a *Artifact, o *PublishOptions) (*publication, error) {
+// candidate makes the release of what the artifact knows of itself, and says whether it may be published as it is wanted.
+func (f *Foundry) candidate(a *Artifact, o *PublishOptions) (*publication, error) {
 	verdicts, err := a.Verdicts()
 	if err != nil {
 		return nil, err
@@ -114,28 +117,34 @@ func (f *Foundry) publication(ctx context.Context, a *Artifact, o *PublishOption
 		}
 		r.State = catalog.Public
 	}
+	return p, nil
+}
+
+// ask works out the request for a candidate: its name, where it goes, and what with. It changes nothing.
+func (f *Foundry) ask(ctx context.Context, a *Artifact, o *PublishOptions, p *publication) error {
+	m, r := a.Manifest, &p.release
 	blocks, err := a.Map()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	name := o.Name
 	if name == "" {
 		if name, err = amiName(ctx, o.Catalog, o.Publish.Name, r); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	regions, err := o.regions(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	deprecate, err := recipe.Age(o.Publish.Deprecate)
 	if err != nil {
-		return nil, fault.Newf(fault.Input, "publish: deprecate: %w", err)
+		return fault.Newf(fault.Input, "publish: deprecate: %w", err)
 	}
 	var store *publish.Store
 	if o.Kind == recipe.InstanceStore {
 		if store, err = f.store(ctx, a, o, regions[0], r.ID); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	p.request = publish.Request{
@@ -146,7 +155,7 @@ func (f *Foundry) publication(ctx context.Context, a *Artifact, o *PublishOption
 		Parameters: parameterNames(&o.Publish, r), Deprecate: deprecate, Protect: o.Publish.Protect,
 		Series: m.Name + " " + m.Arch, Maps: o.Maps, Ledger: o.Ledger, Release: r.ID, RunID: o.RunID, Now: f.Now,
 	}
-	return p, nil
+	return nil
 }
 
 // parameterNames are the names of the parameters that are to hold an image's id.
