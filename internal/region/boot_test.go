@@ -14,6 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"golang.org/x/crypto/ssh"
 
 	"ingot/internal/bundle"
@@ -53,6 +55,81 @@ func TestBoot(t *testing.T) {
 			}
 			boot(ctx, t, r, srv.URL, publishFolder(t, r, srv.URL, folder, store), c.instance, c.root)
 		})
+	}
+}
+
+// TestPackerBoots has Debian's packer build an AMI on a surrogate instance that boots, over SSH, and hot plugs a volume into another.
+// It takes port 22 of the instance's address, as root.
+func TestPackerBoots(t *testing.T) {
+	folder := os.Getenv("INGOT_E2E_IMAGE")
+	if folder == "" || os.Getuid() != 0 {
+		t.Skip("INGOT_E2E_IMAGE names no image to boot, or this is not root")
+	}
+	r, err := region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: []string{"us-east-1"}, Machines: region.QEMU{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	srv := httptest.NewServer(r)
+	defer srv.Close()
+	source := publishFolder(t, r, srv.URL, folder, nil)
+	volume := map[string]any{"device_name": "/dev/xvdf", "volume_size": 1, "volume_type": "gp2", "delete_on_termination": true}
+	region.RunPacker(t, srv.URL, r.Credentials(), map[string]any{
+		"builders": []any{map[string]any{"source_ami": source, "instance_type": "t3.small", "ssh_username": "admin", "ssh_timeout": "25m", "ssh_interface": "public_ip",
+			"ami_name": "built by packer", "ami_virtualization_type": "hvm", "ena_support": true, "launch_block_device_mappings": []any{volume},
+			"ami_root_device": map[string]any{"source_device_name": "/dev/xvdf", "device_name": "/dev/xvda", "volume_size": 1, "volume_type": "gp2", "delete_on_termination": true}}},
+		"provisioners": []any{map[string]any{"type": "shell", "inline": []string{
+			"sudo mkfs.ext4 -q /dev/nvme1n1", "sudo mount /dev/nvme1n1 /mnt", "echo from the surrogate | sudo tee /mnt/greeting", "sudo umount /mnt"}}}})
+	clients := ec2.NewFromConfig(aws.Config{Region: "us-east-1", BaseEndpoint: &srv.URL,
+		Credentials: credentials.NewStaticCredentialsProvider(r.Credentials().AccessKeyID, r.Credentials().SecretAccessKey, "")})
+	checkBuilt(t, clients, source)
+}
+
+// checkBuilt reads what packer built as a second volume of an instance, into which it is plugged while that runs.
+func checkBuilt(t *testing.T, c *ec2.Client, source string) {
+	ctx := t.Context()
+	images, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{Filters: []types.Filter{{Name: aws.String("name"), Values: []string{"built by packer"}}}})
+	if err != nil || len(images.Images) != 1 {
+		t.Fatalf("what packer built: %+v, %v", images, err)
+	}
+	key, err := c.CreateKeyPair(ctx, &ec2.CreateKeyPairInput{KeyName: aws.String("k"), KeyType: types.KeyTypeEd25519})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := c.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: &source, InstanceType: "t3.small", KeyName: aws.String("k"), MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := run.Instances[0]
+	ids := []string{*i.InstanceId}
+	if err := ec2.NewInstanceStatusOkWaiter(c).Wait(ctx, &ec2.DescribeInstanceStatusInput{InstanceIds: ids}, 25*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	v, err := c.CreateVolume(ctx, &ec2.CreateVolumeInput{SnapshotId: images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId, AvailabilityZone: i.Placement.AvailabilityZone})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: v.VolumeId, InstanceId: i.InstanceId, Device: aws.String("/dev/sdf")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ec2.NewVolumeInUseWaiter(c).Wait(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{*v.VolumeId}}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	said := login(t, net.JoinHostPort(*i.PublicIpAddress, "22"), *key.KeyMaterial, "for n in $(seq 60); do test -e /dev/nvme1n1 && break; sleep 1; done; sudo mount /dev/nvme1n1 /mnt && cat /mnt/greeting && echo more | sudo tee /mnt/more && sudo umount /mnt")
+	if !strings.Contains(said, "from the surrogate") {
+		t.Errorf("the volume that was plugged in says %q", said)
+	}
+	if _, err := c.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: v.VolumeId}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ec2.NewVolumeAvailableWaiter(c).Wait(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{*v.VolumeId}}, 5*time.Minute); err != nil {
+		t.Errorf("the guest did not let go of the volume: %v", err)
+	}
+	if _, err := c.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: ids}); err != nil {
+		t.Fatal(err)
+	}
+	if err := ec2.NewInstanceStoppedWaiter(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids}, 5*time.Minute); err != nil {
+		t.Error(err)
 	}
 }
 

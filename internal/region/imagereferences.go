@@ -15,6 +15,9 @@ type reference struct {
 // referenceTypes are the types of resources that EC2 looks into.
 var referenceTypes = []string{"ec2:Instance", "ec2:LaunchTemplate", "ssm:Parameter", "imagebuilder:ImageRecipe", "imagebuilder:ContainerRecipe"}
 
+// versionDepth is how many of a launch template's newest versions are looked at, where a request does not say.
+const versionDepth = 20
+
 type describeImageReferencesIn struct {
 	dryRun
 	paged
@@ -71,7 +74,16 @@ func (a *area) describeImageReferences(in *describeImageReferencesIn) (*describe
 func (a *area) references() (all []reference) {
 	for id, i := range a.instances.rows {
 		if i.State != stateTerminated {
-			all = append(all, reference{i.Image, "ec2:Instance", "arn:aws:ec2:" + a.name + ":" + a.r.opt.AccountID + ":instance/" + id})
+			all = append(all, reference{i.Image, "ec2:Instance", a.arn("instance", id)})
+		}
+	}
+	for id, t := range a.templates.rows {
+		named := map[string]bool{}
+		for _, v := range t.Versions[max(0, len(t.Versions)-versionDepth):] {
+			if image := v.Data.Image; image != "" && !named[image] {
+				named[image] = true
+				all = append(all, reference{image, "ec2:LaunchTemplate", a.arn("launch-template", id)})
+			}
 		}
 	}
 	return all

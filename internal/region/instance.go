@@ -43,7 +43,8 @@ type instance struct {
 	RootDevice                 string
 	Location                   string // of the image's manifest, where its root is instance store
 	UserData                   []byte
-	Protected                  bool // from being terminated
+	Protected                  bool     // from being terminated
+	Groups                     []string // ids of security groups
 	Metadata                   metadataOptions
 	ShutdownBehavior           string
 	Tags                       map[string]string
@@ -195,6 +196,7 @@ type instanceXML struct {
 	BootMode        string              `xml:"bootMode,omitempty"`
 	CurrentBootMode string              `xml:"currentInstanceBootMode"`
 	Metadata        metadataOptions     `xml:"metadataOptions"`
+	Cards           list[interfaceXML]  `xml:"networkInterfaceSet"`
 	PlatformDetails string              `xml:"platformDetails"`
 	UsageOperation  string              `xml:"usageOperation"`
 }
@@ -216,8 +218,8 @@ func (a *area) instanceXML(i *instance) instanceXML {
 	}
 	x.PublicDNS = i.PublicIP // an address is a name that always resolves
 	x.PrivateDNS = privateName(i.PrivateIP, a.name)
-	x.Subnet, x.VPC, x.SourceDestCheck = a.networkID("subnet-", i.Zone), a.networkID("vpc-", ""), true
-	x.Groups.Items = []groupXML{{a.networkID("sg-", ""), "default"}}
+	x.Subnet, x.VPC, x.SourceDestCheck = a.subnetID(i.Zone), a.vpcID(), true
+	x.Groups, x.Cards.Items = a.groupsOf(i), []interfaceXML{a.card(i)}
 	for _, v := range a.attached(i) {
 		t := attachmentXML{Device: v.Attachment.Device}
 		t.EBS.Volume, t.EBS.Status, t.EBS.Attached, t.EBS.DeleteOnTermination = v.ID, v.Attachment.State, stamp(v.Attachment.Attached), v.DeleteOnTermination

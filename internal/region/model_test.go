@@ -2,6 +2,7 @@ package region
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -11,37 +12,56 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // model is a service model of botocore: the third party that knows every name on the wire.
 type model struct {
 	Operations map[string]struct {
-		Input, Output *struct{ Shape string }
+		Input, Output *struct {
+			Shape         string
+			ResultWrapper string
+		}
 	}
 	Shapes map[string]*shape
 }
 
 type shape struct {
-	Type    string
-	Members map[string]*member
-	Member  *member
-	Enum    []string
+	Type      string
+	Members   map[string]*member
+	Member    *member // of a list
+	Value     *member // of a map
+	Enum      []string
+	Required  []string
+	Payload   string // the member that is the whole body
+	Flattened bool
 }
 
-type member struct{ Shape, LocationName, QueryName string }
+type member struct {
+	Shape, Location, LocationName, QueryName string
+}
+
+// wire is what a member is called on the wire.
+func (m *member) wire(name string) string {
+	if m.LocationName != "" {
+		return m.LocationName
+	}
+	return name
+}
 
 // newer are the names that are younger than the model of Debian 12.
 var newer = []string{
 	"RegisterImage TagSpecification.1.ResourceType", "RegisterImage TagSpecification.1.Tag.1.Key", "RegisterImage TagSpecification.1.Tag.1.Value",
 	"DeregisterImage DeleteAssociatedSnapshots", "DeregisterImageResponse/return", "DeregisterImageResponse/deleteSnapshotResultSet",
 	"DeleteKeyPairResponse/keyPairId", "DescribeImages MaxResults", "DescribeImages NextToken", "DescribeImagesResponse/nextToken", "instancesSet/item/currentInstanceBootMode", "bootMode=uefi-preferred",
-	"DescribeImages IncludeDisabled", "imageState=disabled", "imagesSet/item/deregistrationProtection", "imagesSet/item/lastLaunchedTime",
-	"imagesSet/item/sourceImageId", "imagesSet/item/sourceImageRegion", "ModifyImageAttribute ImdsSupport.Value", "CopyImage CopyImageTags",
+	"QuotaAppliedAtLevel", "DescribeImages IncludeDisabled", "imageState=disabled", "imagesSet/item/deregistrationProtection", "imagesSet/item/lastLaunchedTime",
+	"imagesSet/item/sourceImageId", "imagesSet/item/sourceImageRegion", "ModifyImageAttribute ImdsSupport.Value", "CopyImage CopyImageTags", "DescribeParameters ARN",
 }
 
 // newerActions are the actions that are.
@@ -52,19 +72,30 @@ var newerActions = []string{
 	"DescribeImageUsageReportEntries", "DescribeImageUsageReports",
 }
 
-var loadModel = sync.OnceValue(func() *model {
-	for _, dir := range []string{"awscli/botocore", "botocore"} {
-		data, err := os.ReadFile(filepath.Join("/usr/lib/python3/dist-packages", dir, "data/ec2/2016-11-15/service-2.json"))
-		if err != nil {
-			continue
-		}
-		m := &model{}
-		if json.Unmarshal(data, m) == nil {
-			return m
+// modelDirs are the folders of the models, by the name of the service in the scope of a signature.
+var modelDirs = map[string]string{"ec2": "ec2/2016-11-15", "ebs": "ebs/2019-11-02", "s3": "s3/2006-03-01", "sts": "sts/2011-06-15", "ssm": "ssm/2014-11-06",
+	"servicequotas": "service-quotas/2019-06-24"}
+
+// models are those that are installed, by the same names.
+var models = sync.OnceValue(func() map[string]*model {
+	all := map[string]*model{}
+	for service, folder := range modelDirs {
+		for _, dir := range []string{"awscli/botocore", "botocore"} {
+			data, err := os.ReadFile(filepath.Join("/usr/lib/python3/dist-packages", dir, "data", folder, "service-2.json"))
+			if err != nil {
+				continue
+			}
+			m := &model{}
+			if json.Unmarshal(data, m) == nil {
+				all[service] = m
+				break
+			}
 		}
 	}
-	return nil
+	return all
 })
+
+func loadModel() *model { return models()["ec2"] }
 
 func TestModel(t *testing.T) {
 	if loadModel() == nil {
@@ -77,11 +108,13 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// checkModel passes requests on, and checks every EC2 exchange that succeeds against the model.
+var scope = regexp.MustCompile(`Credential=[^/]+/[0-9]+/[^/]+/([a-z0-9]+)/`)
+
+// checkModel passes requests on, and checks every exchange that succeeds against the model of its service.
 func checkModel(t *testing.T, next http.Handler) http.Handler {
-	m := loadModel()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if m == nil || r.Method != http.MethodPost || !strings.Contains(r.Header.Get("Authorization"), "/ec2/") {
+		service := scope.FindStringSubmatch(r.Header.Get("Authorization"))
+		if service == nil || models()[service[1]] == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -89,10 +122,9 @@ func checkModel(t *testing.T, next http.Handler) http.Handler {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		rec := httptest.NewRecorder()
 		next.ServeHTTP(rec, r)
-		form, _ := url.ParseQuery(string(body))
-		if rec.Code == http.StatusOK && !slices.Contains(newerActions, form.Get("Action")) {
-			m.checkRequest(t, form)
-			m.checkResponse(t, form.Get("Action"), rec.Body.Bytes())
+		if rec.Code < 300 {
+			e := exchange{t: t, model: models()[service[1]], sent: body, got: rec.Body.Bytes()}
+			e.check(service[1], r)
 		}
 		for k, v := range rec.Header() {
 			w.Header()[k] = v
@@ -102,54 +134,185 @@ func checkModel(t *testing.T, next http.Handler) http.Handler {
 	})
 }
 
-func (m *model) checkRequest(t *testing.T, form url.Values) {
-	action := form.Get("Action")
-	for name := range form {
-		if name == "Action" || name == "Version" || slices.Contains(newer, action+" "+name) {
-			continue
+// exchange is a request that succeeded, and its reply.
+type exchange struct {
+	t         *testing.T
+	model     *model
+	action    string
+	sent, got []byte
+}
+
+func (e *exchange) check(service string, r *http.Request) {
+	switch service {
+	case "ec2", "sts":
+		form, _ := url.ParseQuery(string(e.sent) + "&" + r.URL.RawQuery)
+		if e.action = form.Get("Action"); slices.Contains(newerActions, e.action) {
+			return
 		}
-		s := m.Shapes[m.Operations[action].Input.Shape]
-		for step := range strings.SplitSeq(name, ".") {
-			if _, err := strconv.Atoi(step); err == nil && s != nil && s.Type == "list" {
-				s = m.Shapes[s.Member.Shape]
-				continue
-			}
-			if s = m.queryMember(s, step); s == nil {
-				t.Errorf("%s: the model has no parameter %s", action, name)
-				break
+		if e.model.Operations[e.action].Input == nil {
+			e.t.Errorf("%s has no action %s", service, e.action)
+			return
+		}
+		e.checkForm(form)
+		e.checkReply(service)
+	case "ssm", "servicequotas":
+		_, e.action, _ = strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+		e.checkJSON()
+	case "ebs":
+		for name, o := range operations {
+			if _, ok := o.match(r.Method, r.URL.Path); ok {
+				e.action = name
 			}
 		}
+		if e.action != "PutSnapshotBlock" && e.action != "GetSnapshotBlock" { // whose bodies are blocks
+			e.checkJSON()
+		}
+	case "s3":
+		s3r := &s3Request{request: &request{Request: r}, query: r.URL.Query()}
+		s3r.bucket, s3r.key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		e.action, _, _ = s3r.operation()
+		e.checkS3()
 	}
 }
 
-func (m *model) queryMember(s *shape, name string) *shape {
-	if s == nil {
-		return nil
+// shapes returns the shapes of the action's input and output, which may be nil.
+func (e *exchange) shapes() (in, out *shape) {
+	o := e.model.Operations[e.action]
+	if o.Input != nil {
+		in = e.model.Shapes[o.Input.Shape]
 	}
-	for key, mem := range s.Members {
-		wire := key
-		if mem.QueryName != "" {
-			wire = mem.QueryName
-		} else if l := mem.LocationName; l != "" {
-			wire = strings.ToUpper(l[:1]) + l[1:]
+	if o.Output != nil {
+		out = e.model.Shapes[o.Output.Shape]
+	}
+	return in, out
+}
+
+// checkForm checks a request of the query protocols.
+func (e *exchange) checkForm(form url.Values) {
+	input, _ := e.shapes()
+	missing := map[string]bool{}
+	for _, name := range input.Required {
+		missing[queryName(name, input.Members[name])] = true
+	}
+	for name, values := range form {
+		top, _, _ := strings.Cut(name, ".")
+		delete(missing, top)
+		if name == "Action" || name == "Version" || slices.Contains(newer, e.action+" "+name) {
+			continue
 		}
-		if wire == name {
-			return m.Shapes[mem.Shape]
+		s := input
+		for step := range strings.SplitSeq(name, ".") {
+			if _, err := strconv.Atoi(step); err == nil && s.Type == "list" {
+				s = e.model.Shapes[s.Member.Shape]
+				continue
+			}
+			if s = e.queryMember(s, step); s == nil {
+				e.t.Errorf("%s: the model has no parameter %s", e.action, name)
+				break
+			}
+		}
+		if s != nil {
+			e.checkText(s, name, values[0])
+		}
+	}
+	for name := range missing {
+		e.t.Errorf("%s succeeded without %s, which the model requires", e.action, name)
+	}
+}
+
+// queryName is what EC2's query protocol calls a member.
+func queryName(key string, m *member) string {
+	switch l := m.LocationName; {
+	case m.QueryName != "":
+		return m.QueryName
+	case l != "":
+		return strings.ToUpper(l[:1]) + l[1:]
+	}
+	return key
+}
+
+func (e *exchange) queryMember(s *shape, name string) *shape {
+	for key, mem := range s.Members {
+		if queryName(key, mem) == name {
+			return e.model.Shapes[mem.Shape]
 		}
 	}
 	return nil
 }
 
-func (m *model) checkResponse(t *testing.T, action string, body []byte) {
+// checkText checks a scalar in a form or in XML.
+func (e *exchange) checkText(s *shape, path, text string) {
+	var err error
+	switch s.Type {
+	case "boolean":
+		_, err = strconv.ParseBool(text)
+	case "integer", "long":
+		_, err = strconv.ParseInt(text, 10, 64)
+	case "double", "float":
+		_, err = strconv.ParseFloat(text, 64)
+	case "timestamp":
+		_, err = time.Parse(time.RFC3339, text)
+	case "blob":
+		_, err = base64.StdEncoding.DecodeString(text)
+	case "structure", "list", "map":
+		err = errors.New("it has text")
+	}
+	if err != nil {
+		e.t.Errorf("%s: %s is a %s: %v", e.action, path, s.Type, err)
+	}
+	if last := path[strings.LastIndex(path, "/")+1:]; len(s.Enum) > 0 && !slices.Contains(s.Enum, text) && !slices.Contains(newer, last+"="+text) && path != last {
+		e.t.Errorf("%s: %s cannot be %q", e.action, path, text)
+	}
+}
+
+// checkReply checks a reply of the query protocols.
+func (e *exchange) checkReply(service string) {
+	_, output := e.shapes()
+	root, namespace := e.action+"Response", ec2Namespace
+	envelope := map[string]*shape{"requestId": {Type: "string"}, "return": {Type: "boolean"}}
+	if service == "sts" {
+		namespace = stsNamespace
+		envelope = map[string]*shape{e.model.Operations[e.action].Output.ResultWrapper: output,
+			"ResponseMetadata": {Type: "structure", Members: map[string]*member{"RequestId": {Shape: "String"}}}}
+		if e.model.Shapes["String"] == nil {
+			e.model.Shapes["String"] = &shape{Type: "string"}
+		}
+		output = nil
+	}
+	e.checkXML(e.got, output, envelope, func(name xml.Name) {
+		if name.Local != root || name.Space != namespace {
+			e.t.Errorf("%s: the response is a %s of %s", e.action, name.Local, name.Space)
+		}
+	})
+}
+
+// checkS3 checks what of an exchange with S3 is XML.
+func (e *exchange) checkS3() {
+	input, output := e.shapes()
+	payload := func(s *shape) *shape {
+		if s != nil && s.Payload != "" {
+			return e.model.Shapes[s.Members[s.Payload].Shape]
+		}
+		return s
+	}
+	any := func(xml.Name) {}
+	if in := payload(input); in != nil && in.Type == "structure" && bytes.HasPrefix(bytes.TrimSpace(e.sent), []byte("<")) {
+		e.checkXML(e.sent, in, nil, any)
+	}
+	if out := payload(output); out != nil && out.Type == "structure" && len(e.got) > 0 && e.action != "GetBucketLocation" { // whose root is its text
+		e.checkXML(e.got, out, nil, any)
+	}
+}
+
+// checkXML walks through XML and its shape. envelope are elements below the root that are in no shape.
+func (e *exchange) checkXML(body []byte, top *shape, envelope map[string]*shape, root func(xml.Name)) {
 	type element struct {
 		path  string
-		shape *shape
+		shape *shape // nil: it is not in the model
+		text  string
+		leaf  bool
 	}
-	var output *shape
-	if o := m.Operations[action].Output; o != nil {
-		output = m.Shapes[o.Shape]
-	}
-	stack := []element{}
+	stack := []*element{}
 	dec := xml.NewDecoder(bytes.NewReader(body))
 	for {
 		tok, err := dec.Token()
@@ -157,53 +320,133 @@ func (m *model) checkResponse(t *testing.T, action string, body []byte) {
 			return
 		}
 		if err != nil {
-			t.Errorf("%s: %v", action, err)
+			e.t.Errorf("%s: %v", e.action, err)
 			return
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
 			name := tok.Name.Local
 			if len(stack) == 0 {
-				if name != action+"Response" || tok.Name.Space != ec2Namespace {
-					t.Errorf("%s: the response is a %s of %s", action, name, tok.Name.Space)
-				}
-				stack = append(stack, element{name, output})
+				root(tok.Name)
+				stack = append(stack, &element{path: name, shape: top})
 				continue
 			}
 			parent := stack[len(stack)-1]
-			e := element{path: parent.path + "/" + name, shape: m.responseMember(parent.shape, name)}
-			known := e.shape != nil || len(stack) == 1 && (name == "requestId" || name == "return") ||
-				slices.ContainsFunc(newer, func(n string) bool { return strings.Contains(e.path, n) })
-			if !known {
-				t.Errorf("%s: the model has no element %s", action, e.path)
+			parent.leaf = false
+			next := &element{path: parent.path + "/" + name, shape: e.xmlMember(parent.shape, name), leaf: true}
+			if next.shape == nil && len(stack) == 1 {
+				next.shape = envelope[name]
 			}
-			stack = append(stack, e)
-		case xml.EndElement:
-			stack = stack[:len(stack)-1]
+			if next.shape == nil && !slices.ContainsFunc(newer, func(n string) bool { return strings.Contains(next.path, n) }) {
+				e.t.Errorf("%s: the model has no element %s", e.action, next.path)
+			}
+			stack = append(stack, next)
 		case xml.CharData:
-			e := stack[max(0, len(stack)-1):]
-			text := string(tok)
-			if len(e) == 1 && e[0].shape != nil && len(e[0].shape.Enum) > 0 && !slices.Contains(e[0].shape.Enum, text) &&
-				!slices.Contains(newer, e[0].path[strings.LastIndex(e[0].path, "/")+1:]+"="+text) {
-				t.Errorf("%s: %s cannot be %q", action, e[0].path, text)
+			if len(stack) > 0 {
+				stack[len(stack)-1].text += string(tok)
+			}
+		case xml.EndElement:
+			last := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			scalar := last.shape != nil && !slices.Contains([]string{"structure", "list", "map"}, last.shape.Type)
+			if last.shape != nil && (scalar || strings.TrimSpace(last.text) != "") && (last.text != "" || last.shape.Type != "string") {
+				e.checkText(last.shape, last.path, last.text)
 			}
 		}
 	}
 }
 
-func (m *model) responseMember(s *shape, name string) *shape {
+// xmlMember returns the shape of an element below one of a shape: a list is an element with items, unless it is flattened.
+func (e *exchange) xmlMember(s *shape, name string) *shape {
 	switch {
 	case s == nil:
 		return nil
-	case s.Type == "list" && name == "item":
-		return m.Shapes[s.Member.Shape]
+	case s.Type == "list" && name == s.Member.wire("member"):
+		return e.model.Shapes[s.Member.Shape]
 	}
 	for key, mem := range s.Members {
-		if mem.LocationName == name || mem.LocationName == "" && key == name {
-			return m.Shapes[mem.Shape]
+		inner := e.model.Shapes[mem.Shape]
+		wire := mem.wire(key)
+		if inner.Type == "list" && inner.Flattened {
+			if wire = inner.Member.wire(wire); wire == name {
+				return e.model.Shapes[inner.Member.Shape]
+			}
+		}
+		if wire == name && mem.Location == "" {
+			return inner
 		}
 	}
 	return nil
+}
+
+// checkJSON checks an exchange whose bodies are JSON.
+func (e *exchange) checkJSON() {
+	in, out := e.shapes()
+	for _, c := range []struct {
+		what  string
+		shape *shape
+		body  []byte
+	}{{"request", in, e.sent}, {"reply", out, e.got}} {
+		if len(bytes.TrimSpace(c.body)) == 0 || c.shape == nil {
+			continue
+		}
+		var v any
+		if err := json.Unmarshal(c.body, &v); err != nil {
+			e.t.Errorf("%s: the %s is no JSON: %v", e.action, c.what, err)
+			continue
+		}
+		e.checkValue(c.shape, c.what, v)
+	}
+}
+
+func (e *exchange) checkValue(s *shape, path string, v any) {
+	ok := true
+	switch s.Type {
+	case "structure":
+		var object map[string]any
+		if object, ok = v.(map[string]any); ok {
+			e.checkObject(s, path, object)
+		}
+	case "list":
+		var all []any
+		if all, ok = v.([]any); ok {
+			for _, o := range all {
+				e.checkValue(e.model.Shapes[s.Member.Shape], path+"[]", o)
+			}
+		}
+	case "string", "blob":
+		var text string
+		if text, ok = v.(string); ok && len(s.Enum) > 0 && !slices.Contains(s.Enum, text) {
+			e.t.Errorf("%s: %s cannot be %q", e.action, path, text)
+		}
+	case "boolean":
+		_, ok = v.(bool)
+	case "integer", "long", "double", "float", "timestamp":
+		_, ok = v.(float64)
+	}
+	if !ok {
+		e.t.Errorf("%s: %s is %v, and should be a %s", e.action, path, v, s.Type)
+	}
+}
+
+func (e *exchange) checkObject(s *shape, path string, object map[string]any) {
+	for _, name := range s.Required {
+		if m := s.Members[name]; m.Location == "" && object[m.wire(name)] == nil {
+			e.t.Errorf("%s: %s has no %s", e.action, path, name)
+		}
+	}
+	for name, v := range object {
+		found := false
+		for key, m := range s.Members {
+			if m.Location == "" && m.wire(key) == name {
+				found = true
+				e.checkValue(e.model.Shapes[m.Shape], path+"."+name, v)
+			}
+		}
+		if !found && !slices.Contains(newer, e.action+" "+name) && !slices.Contains(newer, name) {
+			e.t.Errorf("%s: the model has no %s.%s", e.action, path, name)
+		}
+	}
 }
 
 // storedBlocks counts the block files of a region.

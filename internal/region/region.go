@@ -84,6 +84,8 @@ type area struct {
 	keys      *table[keyPair]
 	instances *table[instance]
 	volumes   *table[volume]
+	groups    *table[securityGroup]
+	templates *table[launchTemplate]
 	config    *table[settings]
 
 	parameters *table[parameter]
@@ -223,6 +225,13 @@ func (r *Region) openArea(name string) (*area, error) {
 	if a.volumes, err = openTable[volume](dir, "vol-"); err != nil {
 		return nil, err
 	}
+	if a.groups, err = openTable[securityGroup](dir, "sg-"); err != nil {
+		return nil, err
+	}
+	a.addDefaultGroup()
+	if a.templates, err = openTable[launchTemplate](dir, "lt-"); err != nil {
+		return nil, err
+	}
 	if a.config, err = openTable[settings](dir, settingsFile); err != nil {
 		return nil, err
 	}
@@ -287,8 +296,8 @@ func (a *area) afterSweep(missing map[blocks.Sum]bool) error {
 func (a *area) salvage(i *instance) error {
 	l := &live{dir: filepath.Join(a.r.opt.Dir, "instances", i.ID)}
 	a.collect(i, l)
-	if a.root(i) == nil {
-		i.State = stateShuttingDown
+	if i.Location == "" && a.root(i) == nil { // there is nothing that it could be started from
+		i.State, i.ReasonCode, i.Reason = stateShuttingDown, "Server.InternalError", "Server.InternalError: its root volume is lost"
 	}
 	a.interrupted(i)
 	for _, v := range a.attached(i) {

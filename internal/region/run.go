@@ -19,35 +19,45 @@ const (
 
 type runInstancesIn struct {
 	dryRun
-	Image            string      `q:"ImageId"`
-	Type             string      `q:"InstanceType"`
-	Min              *int32      `q:"MinCount"`
-	Max              *int32      `q:"MaxCount"`
-	Key              string      `q:"KeyName"`
-	UserData         string      `q:"UserData"`
-	Token            string      `q:"ClientToken"`
-	Mappings         []mappingIn `q:"BlockDeviceMapping"`
-	Specs            []tagSpec   `q:"TagSpecification"`
-	ShutdownBehavior string      `q:"InstanceInitiatedShutdownBehavior"`
-	Protected        bool        `q:"DisableApiTermination"`
-	Subnet           string      `q:"SubnetId"`
-	Groups           []string    `q:"SecurityGroupId"`
-	GroupNames       []string    `q:"SecurityGroup"`
-	EbsOptimized     bool        `q:"EbsOptimized"` // Nitro types are, whatever is asked
-	Placement        struct {
-		Zone    string `q:"AvailabilityZone"`
-		Tenancy string `q:"Tenancy"`
-	} `q:"Placement"`
+	Image            string              `q:"ImageId"`
+	Type             string              `q:"InstanceType"`
+	Min              *int32              `q:"MinCount"`
+	Max              *int32              `q:"MaxCount"`
+	Key              string              `q:"KeyName"`
+	UserData         string              `q:"UserData"`
+	Token            string              `q:"ClientToken"`
+	Mappings         []mappingIn         `q:"BlockDeviceMapping"`
+	Specs            []tagSpec           `q:"TagSpecification"`
+	ShutdownBehavior string              `q:"InstanceInitiatedShutdownBehavior"`
+	Protected        *bool               `q:"DisableApiTermination"`
+	Subnet           string              `q:"SubnetId"`
+	Groups           []string            `q:"SecurityGroupId"`
+	GroupNames       []string            `q:"SecurityGroup"`
+	Interfaces       []interfaceIn       `q:"NetworkInterface"`
+	EbsOptimized     *bool               `q:"EbsOptimized"` // Nitro types are, whatever is asked
+	Template         templateVersionName `q:"LaunchTemplate"`
+	Placement        placementIn         `q:"Placement"`
+	Profile          struct {
+		ARN  string `q:"Arn"`
+		Name string `q:"Name"`
+	} `q:"IamInstanceProfile"`
 	Monitoring struct {
 		Enabled bool `q:"Enabled"`
 	} `q:"Monitoring"`
-	Metadata struct {
-		Tokens   string `q:"HttpTokens"`
-		HopLimit int32  `q:"HttpPutResponseHopLimit"`
-		Endpoint string `q:"HttpEndpoint"`
-		IPv6     string `q:"HttpProtocolIpv6"`
-		Tags     string `q:"InstanceMetadataTags"`
-	} `q:"MetadataOptions"`
+	Metadata metadataIn `q:"MetadataOptions"`
+}
+
+type placementIn struct {
+	Zone    string `q:"AvailabilityZone"`
+	Tenancy string `q:"Tenancy"`
+}
+
+type metadataIn struct {
+	Tokens   string `q:"HttpTokens"`
+	HopLimit int32  `q:"HttpPutResponseHopLimit"`
+	Endpoint string `q:"HttpEndpoint"`
+	IPv6     string `q:"HttpProtocolIpv6"`
+	Tags     string `q:"InstanceMetadataTags"`
 }
 
 type runInstancesOut struct {
@@ -65,6 +75,12 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	request := in.digest() // before the defaults are filled in
 	if earlier, err := a.launched(in.Token, request); err != nil || earlier != nil {
 		return earlier, err
+	}
+	if err := in.fromTemplate(a); err != nil {
+		return nil, err
+	}
+	if err := in.flatten(); err != nil {
+		return nil, err
 	}
 	img, err := a.available(in.Image)
 	if err != nil {
@@ -229,7 +245,7 @@ func (in *runInstancesIn) checkOptions(a *area) error {
 	if in.Placement.Zone == "" {
 		in.Placement.Zone = zones[0].Name
 		for _, z := range zones {
-			if in.Subnet == a.networkID("subnet-", z.Name) {
+			if in.Subnet == a.subnetID(z.Name) {
 				in.Placement.Zone = z.Name
 			}
 		}
@@ -237,18 +253,26 @@ func (in *runInstancesIn) checkOptions(a *area) error {
 	if !slices.ContainsFunc(zones, func(z zoneXML) bool { return z.Name == in.Placement.Zone }) {
 		return errorf("InvalidParameterValue", "Invalid availability zone: [%.60s]", in.Placement.Zone)
 	}
-	if in.Subnet != "" && in.Subnet != a.networkID("subnet-", in.Placement.Zone) {
-		return errorf("InvalidSubnetID.NotFound", "The subnet ID '%.60s' does not exist", in.Subnet)
+	if in.Subnet != "" && in.Subnet != a.subnetID(in.Placement.Zone) {
+		return noSubnet(in.Subnet)
 	}
-	for _, g := range in.Groups {
-		if g != a.networkID("sg-", "") {
-			return errorf("InvalidGroup.NotFound", "The security group '%.60s' does not exist", g)
+	for _, name := range in.GroupNames {
+		g, err := a.group("", name)
+		if err != nil {
+			return err
+		}
+		in.Groups = append(in.Groups, g.ID)
+	}
+	for _, id := range in.Groups {
+		if _, err := a.group(id, ""); err != nil {
+			return err
 		}
 	}
-	for _, g := range in.GroupNames {
-		if g != "default" {
-			return errorf("InvalidGroup.NotFound", "The security group '%.300s' does not exist in default VPC '%s'", g, a.networkID("vpc-", ""))
-		}
+	if len(in.Groups) == 0 {
+		in.Groups = []string{a.defaultGroup()}
+	}
+	if name := in.Profile.ARN + in.Profile.Name; name != "" {
+		return errorf("InvalidParameterValue", "Value (%.60s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
 	}
 	if h := in.Metadata.HopLimit; h < 0 || h > 64 {
 		return errorf("InvalidParameterValue", "Invalid value '%d' for HttpPutResponseHopLimit; expected 1 to 64", h)
@@ -288,7 +312,7 @@ func (a *area) newInstance(in *runInstancesIn, img *image, t instanceType) *inst
 	i := &instance{ID: a.instances.newID(), Image: img.ID, Type: in.Type, Architecture: t.arch, BootMode: img.BootMode, Firmware: "legacy-bios",
 		Key: in.Key, Zone: in.Placement.Zone, PublicIP: a.loopback(), State: statePending, Token: in.Token,
 		Launched: a.r.opt.Now(), RootDevice: img.RootDevice, Location: img.Location,
-		ShutdownBehavior: in.ShutdownBehavior, Protected: in.Protected,
+		ShutdownBehavior: in.ShutdownBehavior, Protected: in.Protected != nil && *in.Protected, Groups: in.Groups,
 		Metadata: metadataOptions{State: "applied", Tokens: in.Metadata.Tokens, HopLimit: in.Metadata.HopLimit, Endpoint: "enabled",
 			IPv6: "disabled", Tags: in.Metadata.Tags}}
 	if t.arch == "arm64" || !t.store && (img.BootMode == "uefi" || img.BootMode == "uefi-preferred") {

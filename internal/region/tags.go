@@ -117,6 +117,12 @@ func (a *area) taggables() map[string]taggable {
 	for id, o := range a.instances.rows {
 		all[id] = taggable{id, "instance", o.Tags, func() error { return a.instances.put(id, o) }}
 	}
+	for id, o := range a.groups.rows {
+		all[id] = taggable{id, "security-group", o.Tags, func() error { return a.groups.put(id, o) }}
+	}
+	for id, o := range a.templates.rows {
+		all[id] = taggable{id, "launch-template", o.Tags, func() error { return a.templates.put(id, o) }}
+	}
 	for id, o := range a.volumes.rows {
 		all[id] = taggable{id, "volume", o.Tags, func() error { return a.volumes.put(id, o) }}
 	}
@@ -131,6 +137,8 @@ func notFound(id string) error {
 		{"i-", "InvalidInstanceID.NotFound", "The instance ID '%s' does not exist"},
 		{"key-", "InvalidKeyPair.NotFound", "The key pair '%s' does not exist"},
 		{"vol-", "InvalidVolume.NotFound", "The volume '%s' does not exist."},
+		{"sg-", "InvalidGroup.NotFound", "The security group '%s' does not exist"},
+		{"lt-", "InvalidLaunchTemplateId.NotFound", "The specified launch template, with template ID %s, does not exist."},
 	} {
 		if strings.HasPrefix(id, k.prefix) {
 			return errorf(k.code, k.text, id)
