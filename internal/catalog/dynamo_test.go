@@ -1,60 +1,29 @@
 package catalog_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
-	"net"
 	"net/url"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"ingot/internal/catalog"
 	"ingot/internal/catalog/catalogtest"
 	"ingot/internal/fault"
 )
 
-// dynalite is a DynamoDB that is not ours; scripts/host-tools brings it from npm.
-const dynalite = "/usr/local/share/ingot-test/node/node_modules/dynalite/cli.js"
-
 // dynamo starts dynalite, and returns a function that opens a catalogue in a table of its own.
 func dynamo(t *testing.T) (place func() string) {
 	t.Helper()
-	if _, err := os.Stat(dynalite); err != nil {
+	if !catalogtest.HasDynalite() {
 		t.Skip("dynalite of npm is not installed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, stop, err := catalogtest.Dynalite()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
-	l.Close()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, "node", dynalite, "--host", "127.0.0.1", "--port", port, "--createTableMs", "0", "--updateTableMs", "0", "--deleteTableMs", "0")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		t.Fatalf("dynalite does not start: %v", err)
-	}
-	for range 100 {
-		if c, err := net.Dial("tcp", address); err == nil {
-			c.Close()
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	t.Cleanup(stop)
 	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_REGION": "eu-west-1", "AWS_EC2_METADATA_DISABLED": "true",
 		"AWS_CONFIG_FILE": filepath.Join(t.TempDir(), "none"), "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none")} {
 		t.Setenv(name, value)

@@ -34,6 +34,7 @@ type app struct {
 	trace   string
 	cache   string
 	state   string
+	where   string // of the catalogue
 
 	reporter *progress.Reporter
 	local    *pipeline.Endpoint // of the local region, once it is open

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ingot/internal/catalog"
+	"ingot/internal/fault"
 	"ingot/internal/lock"
 	"ingot/internal/pipeline"
 	"ingot/internal/recipe"
@@ -125,8 +127,24 @@ date with the repositories, and record the differences: they show on the pages o
 	return cmd
 }
 
-// catalogPath is the file of the catalogue.
+// catalogPath is the file of the catalogue, which is to be no table.
 func (a *app) catalogPath() (string, error) {
-	dir, err := a.stateDir()
-	return filepath.Join(dir, "catalog.db"), err
+	where, err := a.catalogPlace()
+	if err == nil && catalog.IsDynamoDB(where) {
+		err = fault.New(fault.Usage, fmt.Errorf("%s is no file", where), "AWS Backup keeps copies of tables; `ingot catalog copy` makes a file of one")
+	}
+	return where, err
+}
+
+// catalogPlace is where the catalogue is: a file, or dynamodb:TABLE.
+func (a *app) catalogPlace() (string, error) {
+	where := cmp.Or(a.where, os.Getenv("INGOT_CATALOG"))
+	switch {
+	case where == "":
+		dir, err := a.stateDir()
+		return filepath.Join(dir, "catalog.db"), err
+	case catalog.IsDynamoDB(where):
+		return where, nil
+	}
+	return filepath.Abs(where)
 }

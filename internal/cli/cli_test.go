@@ -22,14 +22,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"ingot/internal/catalog/catalogtest"
 	"ingot/internal/deb/debtest"
-	"ingot/internal/factory"
-	"ingot/internal/factory/flow"
-	"ingot/internal/fault"
 	"ingot/internal/machine"
-	"ingot/internal/pipeline"
 	"ingot/internal/sandbox"
-	"ingot/internal/verify"
 )
 
 func TestMain(m *testing.M) {
@@ -72,8 +68,11 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "root" {
+			switch name {
+			case "root":
 				return os.Geteuid() == 0, nil
+			case "dynalite":
+				return catalogtest.HasDynalite(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -86,6 +85,7 @@ func TestScript(t *testing.T) {
 			"expand":        expand,
 			"lines-of-json": linesOfJSON,
 			"booted":        booted,
+			"dynalite":      dynalite,
 		},
 	})
 }
@@ -127,6 +127,14 @@ func booted(ts *testscript.TestScript, _ bool, args []string) {
 	verdict, err := json.Marshal(map[string]any{"name": "uefi-nvme", "passed": true, "sha256": manifest.Disk})
 	ts.Check(err)
 	ts.Check(os.WriteFile(filepath.Join(dir, "verdict.json"), verdict, 0o644))
+}
+
+// dynalite starts a DynamoDB until the script ends, with its address in $DYNAMO.
+func dynalite(ts *testscript.TestScript, _ bool, _ []string) {
+	address, stop, err := catalogtest.Dynalite()
+	ts.Check(err)
+	ts.Defer(stop)
+	ts.Setenv("DYNAMO", address)
 }
 
 // tmpfs mounts a filesystem of a size until the script ends: tmpfs FOLDER SIZE
@@ -194,39 +202,6 @@ func killed(ts *testscript.TestScript, _ bool, args []string) {
 		kill.Stop()
 		ts.Logf("killed after %v: %v", after.Round(time.Millisecond), err)
 	}
-}
-
-// recordedBoots takes verdicts from the environment ($BOOT: passed or failed) instead of booting: images of these tests hold
-// nothing that could be booted.
-func recordedBoots(f *factory.Factory) map[string]flow.Func {
-	all := f.Tasks()
-	boot := all["boot"]
-	all["boot"] = func(ctx context.Context, c flow.Call, doc json.RawMessage) (json.RawMessage, error) {
-		var in struct{ Build factory.Built }
-		if err := json.Unmarshal(doc, &in); err != nil {
-			return nil, err
-		}
-		a, err := pipeline.OpenArtifact(in.Build.Dir)
-		if err != nil {
-			return nil, err
-		}
-		dir := a.BootDir("uefi", "nvme")
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, err
-		}
-		v := verify.Verdict{Name: a.Manifest.Name, SHA256: a.Manifest.Disk, Firmware: "uefi", Bus: "nvme", Passed: os.Getenv("BOOT") != "failed", Reason: "no kernel"}
-		text, err := json.Marshal(v)
-		if err != nil {
-			return nil, err
-		}
-		err = errors.Join(os.WriteFile(filepath.Join(dir, verify.VerdictFile), text, 0o644), os.WriteFile(filepath.Join(dir, verify.ConsoleFile), []byte("loading\r\ngrub rescue>"), 0o644))
-		if err != nil || v.Passed {
-			return boot(ctx, c, doc)
-		}
-		c.Progress.Logf("console: grub rescue>")
-		return nil, fault.Newf(fault.Verdict, "%s did not pass its boot test under uefi from nvme: %s", v.Name, v.Reason)
-	}
-	return all
 }
 
 // archive writes a Debian archive into the folder mirror: what the image's own set asks for, as empty

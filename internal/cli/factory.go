@@ -30,6 +30,9 @@ type lineFlags struct {
 	notify  []string
 	site    string
 
+	key, bucket, cert string // for instance store-backed AMIs
+	create            bool
+
 	disableAfter int
 }
 
@@ -38,6 +41,10 @@ func addLineFlags(cmd *cobra.Command) *lineFlags {
 	cmd.Flags().StringSliceVar(&f.regions, "region", nil, "`REGIONS` to publish to, instead of the recipes'")
 	cmd.Flags().StringVar(&f.target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
 	cmd.Flags().StringVar(&f.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	cmd.Flags().StringVarP(&f.key, "key", "k", "", "your private key (PEM `FILE`), for images of the kind instance-store")
+	cmd.Flags().StringVar(&f.bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipes'; may use {region} and {account}")
+	cmd.Flags().BoolVar(&f.create, "create-bucket", false, "make the bucket where there is none")
+	cmd.Flags().StringVar(&f.cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
 	cmd.Flags().StringSliceVar(&f.notify, "notify", nil, "`URLS` of those who are told of releases and failures: https://… (webhook), smtp://USER:PASSWORD@HOST:PORT/?from=A&to=B,\nsns://REGION/TOPIC-ARN (also $INGOT_NOTIFY, which other users of the machine do not see)")
 	cmd.Flags().StringVar(&f.site, "site", "", "`URL` at which people find the pages of ingot serve, for links in what they are told")
 	return f
@@ -105,16 +112,42 @@ func (a *app) plant(ctx context.Context, f *lineFlags, lines []factory.Line, j *
 	if x.Publish.Catalog, err = a.catalog(ctx); err != nil {
 		return nil, err
 	}
-	if x.Publish.Ledger, x.Publish.Maps, err = a.ledger(ctx); err != nil {
+	if x.Ledger, x.Publish.Maps, err = a.ledger(ctx); err != nil {
 		return nil, err
 	}
-	if x.Publish.Clients, err = a.clients(ctx, f.target); err != nil {
+	x.Publish.Ledger = x.Ledger
+	var kinds []string
+	for _, l := range lines {
+		kinds = append(kinds, l.Recipe.Publish.Kinds...)
+	}
+	target := f.target
+	if target.Profiles, err = profiles(lines); err != nil {
+		return nil, err
+	}
+	if x.Publish.Clients, err = a.clients(ctx, target); err != nil {
+		return nil, err
+	}
+	if x.Publish.Bundle, err = a.publishedBundle(ctx, kinds, f.key, f.bucket, f.cert, f.create, target); err != nil {
 		return nil, err
 	}
 	if x.Tellers, err = notify.New(strings.Fields(strings.Join(append(f.notify, os.Getenv("INGOT_NOTIFY")), " ")), x.Publish.Clients); err != nil {
 		return nil, err
 	}
 	return &factory.Plant{Factory: x, Driver: &journal.Driver{Journal: j, Tasks: Tasks(x), Watch: a.watch, DisableAfter: f.disableAfter}, Lines: lines, Clock: Clock, Logf: a.reporter.Logf}, nil
+}
+
+// profiles are those that recipes name for partitions; they share one set of clients.
+func profiles(lines []factory.Line) (map[string]string, error) {
+	all := map[string]string{}
+	for _, l := range lines {
+		for partition, profile := range l.Recipe.Publish.Profiles {
+			if other, ok := all[partition]; ok && other != profile {
+				return nil, fault.Newf(fault.Usage, "recipes name the profiles %s and %s for %s: run them one by one", other, profile, partition)
+			}
+			all[partition] = profile
+		}
+	}
+	return all, nil
 }
 
 // watch shows what the steps of a run do.

@@ -204,7 +204,7 @@ func (a *app) localRegion(ctx context.Context) (pipeline.Endpoint, error) {
 	if err != nil {
 		return pipeline.Endpoint{}, err
 	}
-	e, stop, err := pipeline.LocalRegion(ctx, filepath.Join(dir, "region"))
+	e, stop, err := pipeline.LocalRegion(ctx, filepath.Join(dir, "region"), Clock.Now)
 	if err != nil {
 		return e, err
 	}
@@ -215,14 +215,16 @@ func (a *app) localRegion(ctx context.Context) (pipeline.Endpoint, error) {
 
 // catalog opens the catalogue.
 func (a *app) catalog(ctx context.Context) (catalog.Store, error) {
-	dir, err := a.stateDir()
+	where, err := a.catalogPlace()
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("opening the catalogue: %w", err)
+	if !catalog.IsDynamoDB(where) {
+		if err := os.MkdirAll(filepath.Dir(where), 0o755); err != nil {
+			return nil, fmt.Errorf("opening the catalogue: %w", err)
+		}
 	}
-	store, err := catalog.OpenSQLite(ctx, filepath.Join(dir, "catalog.db"))
+	store, err := catalog.Open(ctx, where)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +238,7 @@ func (a *app) ledger(ctx context.Context) (*ledger.Ledger, *publish.Maps, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := ledger.Open(ctx, filepath.Join(dir, "ledger.db"), nil)
+	l, err := ledger.Open(ctx, filepath.Join(dir, "ledger.db"), Clock.Now)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,7 +27,7 @@ It prints the environment that clients need. Every region name goes to the same 
 		if err != nil {
 			return err
 		}
-		e, serve, stop, err := pipeline.ListenRegion(cmd.Context(), filepath.Join(dir, "region"), *listen, *faults)
+		e, serve, stop, err := pipeline.ListenRegion(cmd.Context(), filepath.Join(dir, "region"), *listen, *faults, Clock.Now)
 		if err != nil {
 			return err
 		}

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"ingot/internal/fault"
+	"ingot/internal/pipeline"
 	"ingot/internal/progress"
 	"ingot/internal/publish"
 	"ingot/internal/publish/retire"
@@ -48,7 +48,7 @@ of every AMI what becomes of it, and why.`,
 }
 
 func (a *app) retirer(ctx context.Context, t publish.Target) (*retire.Retirer, error) {
-	r := &retire.Retirer{Now: time.Now}
+	r := &retire.Retirer{Now: Clock.Now}
 	var err error
 	if r.Catalog, err = a.catalog(ctx); err != nil {
 		return nil, err
@@ -60,24 +60,6 @@ func (a *app) retirer(ctx context.Context, t publish.Target) (*retire.Retirer, e
 	return r, err
 }
 
-// policy is what a recipe says of retirement; its time spans were checked when it was loaded.
-func policy(r *recipe.Recipe) (retire.Policy, error) {
-	if r.Retain == (recipe.Retain{}) {
-		return retire.Policy{}, fault.New(fault.Input, fmt.Errorf("%s does not say what to retain", r.Path), "add retain: to it, such as retain: {releases: 3, age: 90d}")
-	}
-	p := retire.Policy{Releases: r.Retain.Releases, Launched: recipe.DefaultGrace, Disable: recipe.DefaultGrace, Deregister: recipe.DefaultGrace}
-	for text, into := range map[*string]*time.Duration{&r.Retain.Age: &p.Age, &r.Retain.Launched: &p.Launched, &r.Retain.Disable: &p.Disable, &r.Retain.Deregister: &p.Deregister} {
-		span, err := recipe.Age(*text)
-		if err != nil {
-			return p, fault.Newf(fault.Input, "%s: %w", r.Path, err)
-		}
-		if span > 0 {
-			*into = span
-		}
-	}
-	return p, nil
-}
-
 // retire decides about the images of a recipe, asks once, and does it.
 func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recipe, yes, dry bool) error {
 	planned := make([][]retire.Decision, len(all))
@@ -86,7 +68,7 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 	looking := a.reporter.Begin("look for AMIs", 0, progress.Items)
 	for n, image := range all {
 		var err error
-		if r.Policy, err = policy(image); err != nil {
+		if r.Policy, err = pipeline.RetirePolicy(image); err != nil {
 			return err
 		}
 		if planned[n], err = r.Plan(ctx, image.Name); err != nil {
@@ -112,7 +94,7 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 	if !yes {
 		for _, decisions := range planned {
 			for _, d := range decisions {
-				fmt.Fprintf(a.err, "%s\n", decisionText(d))
+				fmt.Fprintf(a.err, "%s\n", d)
 			}
 		}
 	}
@@ -123,7 +105,7 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 	var done []retire.Result
 	for n, image := range all {
 		var err error
-		if r.Policy, err = policy(image); err != nil {
+		if r.Policy, err = pipeline.RetirePolicy(image); err != nil {
 			return err
 		}
 		results, err := r.Apply(ctx, image.Name, planned[n])
@@ -142,10 +124,6 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 	return errors.Join(errs...)
 }
 
-func decisionText(d retire.Decision) string {
-	return fmt.Sprintf("%-14s %-21s %-10s %s: %s", d.Region, d.ID, d.Action, d.Release, d.Reason)
-}
-
 func (a *app) sayDecision(x retire.Result) {
 	if a.json {
 		v := map[string]any{"region": x.Region, "image_id": x.ID, "release": x.Release, "action": x.Action, "reason": x.Reason}
@@ -158,7 +136,7 @@ func (a *app) sayDecision(x retire.Result) {
 		a.result("image", v)
 		return
 	}
-	text := decisionText(x.Decision)
+	text := x.Decision.String()
 	if len(x.Left) > 0 {
 		text += "; other images use " + strings.Join(x.Left, ", ")
 	}

@@ -49,6 +49,7 @@ Every verb can be stopped at any point and run again. Start with:
 	f.StringVar(&a.trace, "trace", "", "write the timings to `FILE` as a Chrome trace (open it in Perfetto)")
 	f.StringVar(&a.cache, "cache-dir", "", "`FOLDER` for downloads, packages and trees (default $INGOT_CACHE, or ingot below $XDG_CACHE_HOME)")
 	f.StringVar(&a.state, "state-dir", "", "`FOLDER` for the catalogue and the local region (default $INGOT_STATE, or ingot below $XDG_STATE_HOME)")
+	f.StringVar(&a.where, "catalog", "", "`FILE` of the catalogue, or dynamodb:TABLE with ?region=REGION and &endpoint=URL where needed (default $INGOT_CATALOG, or catalog.db in the state folder)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fault.New(fault.Usage, err, "see `"+cmd.CommandPath()+" --help`")
 	})

@@ -68,7 +68,7 @@ func (a *app) drawPipelines(f *runFlags, paths []string) error {
 		return err
 	}
 	for _, l := range lines {
-		p := factory.Pipeline(l.Recipe)
+		p := l.Flow
 		if a.json {
 			a.result("pipeline", p)
 			continue

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"ingot/internal/factory"
 	"ingot/internal/fault"
 	"ingot/internal/httpserve"
 	"ingot/internal/web"
@@ -26,7 +27,8 @@ the community's Arch Linux AMIs (/latest, /REGION/ARCH/TYPE/latest …), /v1 for
 /healthz, /readyz and /metrics. All of it is read-only. When the address serves a catalogue already, serve says so and is done.
 
 With recipes, it also runs their pipelines (see ingot run) whenever their schedule: says so, and those that ingot run
-orders. What was missed while it did not run is made up for once. Stopped in the middle of a run, it goes on with
+orders; and once a day, or when upkeep: says so, it looks for newer packages of the published images, which shows on
+their pages, and retires what is old. What was missed while it did not run is made up for once. Stopped in the middle of a run, it goes on with
 that when it is started again. One process at a time does this for a state folder.`,
 		Args: args(0, -1, "recipes"),
 	}
@@ -61,6 +63,16 @@ func (a *app) serveLines(ctx context.Context, f *lineFlags, address string, path
 	if err != nil {
 		return err
 	}
+	images := len(lines)
+	for _, l := range lines[:images] {
+		upkeep, ok, err := factory.UpkeepLine(l)
+		if err != nil {
+			return err
+		}
+		if ok {
+			lines = append(lines, upkeep)
+		}
+	}
 	j, err := a.journal(ctx)
 	if err != nil {
 		return err
@@ -80,7 +92,7 @@ func (a *app) serveLines(ctx context.Context, f *lineFlags, address string, path
 	}
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error {
-		return a.serveOn(ctx, l, j, fmt.Sprintf(", with the pipelines of %s", count(len(lines), "image")))
+		return a.serveOn(ctx, l, j, fmt.Sprintf(", with the pipelines of %s", count(images, "image")))
 	})
 	both.Go(func() error { return p.Run(ctx) })
 	return both.Wait()

@@ -20,9 +20,12 @@ func Pipeline(r *recipe.Recipe) *flow.Pipeline {
 			Place: flow.Machine, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Once},
 		{Name: "boot", Does: "prove that it boots", After: []string{"audit"},
 			Place: flow.Machine, Timeout: flow.Duration(4 * time.Hour), Retry: flow.Once},
-		{Name: "upload", Does: "make private AMIs", After: []string{"audit"},
+		// One step for all regions: blocks are read once, and a copy waits for the region that it is made from.
+		{Name: "upload", Does: "send it to the regions", After: []string{"audit"},
 			Place: flow.Machine, Timeout: flow.Duration(4 * time.Hour), Retry: flow.Network},
-		{Name: "share", Does: "let those launch it who may", After: []string{"boot", "upload"}, Over: "upload.regions",
+		{Name: "register", Does: "make private AMIs", After: []string{"boot", "upload"},
+			Place: flow.Machine, Timeout: flow.Duration(4 * time.Hour), Retry: flow.Network},
+		{Name: "share", Does: "let those launch it who may", After: []string{"register"}, Over: "register.regions",
 			Place: flow.Anywhere, Timeout: flow.Duration(10 * time.Minute), Retry: flow.Network},
 		{Name: "record", Does: "put its papers into the catalogue", After: []string{"share"},
 			Place: flow.Anywhere, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Network},
@@ -31,6 +34,9 @@ func Pipeline(r *recipe.Recipe) *flow.Pipeline {
 	}}
 	if r.Schedule.Approve {
 		p.Steps = insertGate(p.Steps, "share")
+	}
+	if r.Retain != (recipe.Retain{}) { // beside announce: a mail server that is down is no reason to keep old AMIs
+		p.Steps = append(p.Steps, retireAfter("record"))
 	}
 	return p
 }
@@ -46,6 +52,35 @@ func insertGate(steps []flow.Step, before string) []flow.Step {
 		out = append(out, s)
 	}
 	return out
+}
+
+// Upkeep returns the pipeline of what is to be done for an image between its runs.
+func Upkeep(r *recipe.Recipe) *flow.Pipeline {
+	place := flow.Anywhere
+	if r.AUR != nil {
+		place = flow.Machine // PKGBUILDs are read in a sandbox
+	}
+	p := &flow.Pipeline{Name: UpkeepName(r.Name), Steps: []flow.Step{
+		{Name: "check", Does: "look for newer packages than the published images have",
+			Place: place, Timeout: flow.Duration(30 * time.Minute), Retry: flow.Network},
+	}}
+	if r.Schedule.Rebuild {
+		p.Steps = append(p.Steps, flow.Step{Name: "rebuild", Does: "order a run if there are some", After: []string{"check"},
+			Place: flow.Anywhere, Timeout: flow.Duration(time.Minute), Retry: flow.Once})
+	}
+	if r.Retain != (recipe.Retain{}) {
+		p.Steps = append(p.Steps, retireAfter())
+	}
+	return p
+}
+
+// UpkeepName is the name of the pipeline of an image's upkeep. No image is called so.
+func UpkeepName(image string) string { return image + "/upkeep" }
+
+// retireAfter is the step that takes old AMIs out of use.
+func retireAfter(steps ...string) flow.Step {
+	return flow.Step{Name: "retire", Does: "take older AMIs out of use, in stages", After: steps,
+		Place: flow.Anywhere, Timeout: flow.Duration(30 * time.Minute), Retry: flow.Network}
 }
 
 // Input is what a run is told. It holds no secrets.
@@ -85,8 +120,12 @@ type (
 	Booted struct {
 		Machines []string `json:"machines"` // such as "bios/nvme in 21 s"
 	}
-	// Uploaded is the output of upload, with the regions that have the image.
+	// Uploaded is the output of upload: the regions that have what an AMI is registered from, in the order of the recipe.
 	Uploaded struct {
+		Regions []string `json:"regions"`
+	}
+	// Registered is the output of register: the regions that have the AMIs of all releases.
+	Registered struct {
 		Releases []string `json:"releases"`
 		Regions  []string `json:"regions"`
 	}
@@ -102,6 +141,22 @@ type (
 	}
 	// Announced is the output of announce, of one teller.
 	Announced struct{}
+	// Checked is the output of check: how many releases can be launched, and which packages of the newest one are out of date.
+	Checked struct {
+		Releases int      `json:"releases"`
+		Outdated int      `json:"outdated"`
+		Updates  []string `json:"updates,omitempty"` // at most maxChanges
+	}
+	// Rebuilt is the output of rebuild: the run that was ordered; 0 for none.
+	Rebuilt struct {
+		Run int64 `json:"run,omitempty"`
+	}
+	// Retired is the output of retire: how many AMIs it did what to.
+	Retired struct {
+		Deprecated   int `json:"deprecated"`
+		Disabled     int `json:"disabled"`
+		Deregistered int `json:"deregistered"`
+	}
 )
 
 // maxChanges bounds the changes of packages that a run remembers.

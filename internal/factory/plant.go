@@ -10,35 +10,42 @@ import (
 	"sync"
 	"time"
 
+	"ingot/internal/factory/flow"
 	"ingot/internal/factory/journal"
 	"ingot/internal/factory/schedule"
 	"ingot/internal/fault"
 	"ingot/internal/recipe"
 )
 
-// Line is an image that is made again and again.
+// Line is a pipeline of an image that runs again and again.
 type Line struct {
 	Recipe   *recipe.Recipe
 	Input    Input
+	Flow     *flow.Pipeline
 	schedule *schedule.Schedule // nil: only when somebody asks for it
 }
 
 // NewLine returns the line of an image.
-func NewLine(r *recipe.Recipe, in Input) (Line, error) {
-	l := Line{Recipe: r, Input: in}
-	if r.Schedule.Cron == "" {
-		return l, nil
+func NewLine(r *recipe.Recipe, in Input) (l Line, err error) {
+	l = Line{Recipe: r, Input: in, Flow: Pipeline(r)}
+	if r.Schedule.Cron != "" {
+		l.schedule, err = parse(r, r.Name, "schedule", r.Schedule.Cron, r.Schedule.Late())
 	}
-	var err error
-	if l.schedule, err = schedule.Parse(r.Name, r.Schedule.Cron, r.Schedule.Zone, r.Schedule.Late()); err != nil {
-		return l, r.Refuse("schedule", "%v", err)
+	return l, err
+}
+
+// parse reads a schedule of a recipe. field is where the recipe has it.
+func parse(r *recipe.Recipe, pipeline, field, cron string, jitter time.Duration) (*schedule.Schedule, error) {
+	s, err := schedule.Parse(pipeline, cron, r.Schedule.Zone, jitter)
+	if err != nil {
+		return nil, r.Refuse(field, "%v", err)
 	}
-	return l, nil
+	return s, nil
 }
 
 // Order is the order of a run of the line.
 func (l Line) Order(cause string) journal.Order {
-	return journal.Order{Flow: Pipeline(l.Recipe), Input: l.Input, Cause: cause}
+	return journal.Order{Flow: l.Flow, Input: l.Input, Cause: cause}
 }
 
 // Plant drives the runs of some lines: those that are due, those that somebody ordered, and those that were cut off. The
@@ -128,7 +135,7 @@ func (w *shift) pause(ctx context.Context, due <-chan time.Time) error {
 }
 
 func (w *shift) mine(pipeline string) bool {
-	return slices.ContainsFunc(w.Lines, func(l Line) bool { return l.Recipe.Name == pipeline })
+	return slices.ContainsFunc(w.Lines, func(l Line) bool { return l.Flow.Name == pipeline })
 }
 
 func (w *shift) busy(pipeline string) bool {
@@ -164,10 +171,10 @@ func (w *shift) look(ctx context.Context) (next time.Time, err error) {
 // due orders a run of a line if one is due, and returns when the next is. While the line has a run, none is ordered: what was
 // missed is made up for after it, by one run.
 func (w *shift) due(ctx context.Context, l Line, now time.Time) (next time.Time, err error) {
-	if l.schedule == nil || w.busy(l.Recipe.Name) {
+	if l.schedule == nil || w.busy(l.Flow.Name) {
 		return next, nil
 	}
-	p, err := w.Journal.Pipeline(ctx, l.Recipe.Name)
+	p, err := w.Journal.Pipeline(ctx, l.Flow.Name)
 	if err != nil {
 		return next, err
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"ingot/internal/catalog"
 	"ingot/internal/factory/flow"
@@ -18,6 +19,7 @@ import (
 	"ingot/internal/lock"
 	"ingot/internal/pipeline"
 	"ingot/internal/publish"
+	"ingot/internal/publish/ledger"
 	"ingot/internal/recipe"
 	"ingot/internal/verify"
 )
@@ -29,14 +31,19 @@ type Factory struct {
 	Output  string                  // folder that gets a folder for each image
 	Journal *journal.Journal        // of former runs
 	Tellers []Teller
-	Site    string // URL of the pages, for links; may be ""
+	Site    string         // URL of the pages, for links; may be ""
+	Ledger  *ledger.Ledger // that of Publish, for retirement
+
+	retiring sync.Mutex
 }
 
 // Tasks returns the functions of the pipeline's steps.
 func (f *Factory) Tasks() map[string]flow.Func {
 	return map[string]flow.Func{
 		"resolve": flow.Typed(f.resolve), "build": flow.Typed(f.build), "audit": flow.Typed(f.audit), "boot": flow.Typed(f.boot),
-		"upload": flow.Typed(f.upload), "share": flow.Typed(f.share), "record": flow.Typed(f.record), "announce": flow.Typed(f.announce),
+		"upload": flow.Typed(f.upload), "register": flow.Typed(f.register), "share": flow.Typed(f.share), "record": flow.Typed(f.record),
+		"announce": flow.Typed(f.announce), "retire": flow.Typed(f.retire),
+		"check": flow.Typed(f.check), "rebuild": flow.Typed(f.rebuild),
 	}
 }
 
@@ -214,15 +221,26 @@ func logConsole(c flow.Call, dir string) {
 // consoleMark is what lines of a console begin with in the log.
 const consoleMark = "console: "
 
-// publish publishes every kind of the image to some regions, privately or as the recipe says.
-func (f *Factory) publish(ctx context.Context, c flow.Call, in built, private bool, regions []string) (releases []string, results map[string][]publish.Result, err error) {
+// stage is how far publishing goes.
+type stage int
+
+const (
+	sent    stage = iota // what AMIs are registered from is in the regions
+	private              // there are AMIs, which this account can launch
+	open                 // and those whom the recipe names
+)
+
+// publish brings every kind of the image so far in some regions. It returns the releases, the results by release, and the regions
+// in which all went well, in their order.
+func (f *Factory) publish(ctx context.Context, c flow.Call, in built, to stage, regions []string) (releases []string, results map[string][]publish.Result, done []string, err error) {
 	r, a, err := in.open()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	o := f.Publish
-	o.Publish, o.Regions, o.RunID = r.Publish, regions, c.Token
-	if private {
+	o.Publish, o.Regions, o.RunID, o.Material = r.Publish, regions, c.Token, to == sent
+	o.Bundle.Bucket = cmp.Or(o.Bundle.Bucket, r.Publish.Bucket)
+	if to != open {
 		o.Publish = o.Publish.Private()
 	}
 	kinds := r.Publish.Kinds
@@ -230,15 +248,22 @@ func (f *Factory) publish(ctx context.Context, c flow.Call, in built, private bo
 		kinds = []string{recipe.EBS}
 	}
 	results = map[string][]publish.Result{}
+	failed := map[string]bool{}
 	var errs []error
 	for _, o.Kind = range kinds {
 		release, all, err := f.foundry(c).Publish(ctx, a, o)
 		if release != nil {
 			releases, results[release.ID] = append(releases, release.ID), all
 		}
+		for _, x := range all {
+			if failed[x.Region] = failed[x.Region] || x.Err != nil; !slices.Contains(done, x.Region) {
+				done = append(done, x.Region)
+			}
+		}
 		errs = append(errs, err)
 	}
-	return releases, results, worst(errs)
+	done = slices.DeleteFunc(done, func(region string) bool { return failed[region] })
+	return releases, results, done, worst(errs)
 }
 
 // worst joins errors so that the kind is that of one which does not pass by itself, if there is one.
@@ -252,32 +277,29 @@ func worst(errs []error) error {
 }
 
 func (f *Factory) upload(ctx context.Context, c flow.Call, in built) (out Uploaded, err error) {
-	releases, results, err := f.publish(ctx, c, in, true, in.Input.Regions)
-	missing := map[string]bool{}
-	for _, all := range results {
-		for _, x := range all {
-			missing[x.Region] = missing[x.Region] || x.Err != nil
-		}
-	}
-	for region, lacks := range missing {
-		if !lacks {
-			out.Regions = append(out.Regions, region)
-		}
-	}
-	slices.Sort(out.Regions)
-	out.Releases = releases
+	_, _, out.Regions, err = f.publish(ctx, c, in, sent, in.Input.Regions)
 	return out, err
 }
 
 type uploaded struct {
 	built
 	Upload Uploaded `json:"upload"`
-	Item   string   `json:"item"` // a region
 }
 
-func (f *Factory) share(ctx context.Context, c flow.Call, in uploaded) (Shared, error) {
+func (f *Factory) register(ctx context.Context, c flow.Call, in uploaded) (out Registered, err error) {
+	out.Releases, _, out.Regions, err = f.publish(ctx, c, in.built, private, in.Upload.Regions)
+	return out, err
+}
+
+type registered struct {
+	built
+	Register Registered `json:"register"`
+	Item     string     `json:"item"` // a region
+}
+
+func (f *Factory) share(ctx context.Context, c flow.Call, in registered) (Shared, error) {
 	out := Shared{in.Item, map[string]string{}}
-	_, results, err := f.publish(ctx, c, in.built, false, []string{in.Item})
+	_, results, _, err := f.publish(ctx, c, in.built, open, []string{in.Item})
 	for release, all := range results {
 		for _, x := range all {
 			out.Images[release] = x.ImageID
@@ -288,8 +310,7 @@ func (f *Factory) share(ctx context.Context, c flow.Call, in uploaded) (Shared, 
 
 type shared struct {
 	built
-	Upload Uploaded `json:"upload"`
-	Share  []Shared `json:"share"`
+	Register Registered `json:"register"`
 }
 
 // record completes the records of the releases: how long the steps took, and their papers.
@@ -303,7 +324,7 @@ func (f *Factory) record(ctx context.Context, c flow.Call, in shared) (out Recor
 		return out, err
 	}
 	store := f.Publish.Catalog
-	for _, id := range in.Upload.Releases {
+	for _, id := range in.Register.Releases {
 		r, err := store.Get(ctx, id)
 		if err != nil {
 			return out, err

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -38,8 +39,8 @@ func (e Endpoint) Clients() publish.Clients {
 
 // LocalRegion returns the local region with its state in dir: the one that another process serves, or else
 // one served by this process until end is called.
-func LocalRegion(ctx context.Context, dir string) (_ Endpoint, end func() error, err error) {
-	e, serve, close, err := ListenRegion(ctx, dir, "127.0.0.1:0", "")
+func LocalRegion(ctx context.Context, dir string, now func() time.Time) (_ Endpoint, end func() error, err error) {
+	e, serve, close, err := ListenRegion(ctx, dir, "127.0.0.1:0", "", now)
 	if fault.KindOf(err) == fault.Exists {
 		if err := readJSON(filepath.Join(dir, endpointFile), &e); err != nil {
 			return e, nil, fmt.Errorf("finding the local region that runs: %w", err)
@@ -60,8 +61,8 @@ func LocalRegion(ctx context.Context, dir string) (_ Endpoint, end func() error,
 }
 
 // ListenRegion opens the local region with its state in dir on a loopback address. faults is a file of rules of what goes
-// wrong, "" for none. serve answers until its context ends; close ends the instances and gives the state up.
-func ListenRegion(ctx context.Context, dir, address, faults string) (e Endpoint, serve func(context.Context) error, close func() error, err error) {
+// wrong, "" for none; now is its clock. serve answers until its context ends; close ends the instances and gives the state up.
+func ListenRegion(ctx context.Context, dir, address, faults string, now func() time.Time) (e Endpoint, serve func(context.Context) error, close func() error, err error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return e, nil, nil, fault.Newf(fault.Usage, "listening on %q: %w", address, err)
@@ -69,7 +70,7 @@ func ListenRegion(ctx context.Context, dir, address, faults string) (e Endpoint,
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return e, nil, nil, fault.Newf(fault.Usage, "the local region listens on loopback addresses alone, and %s is none", host)
 	}
-	r, err := region.Open(ctx, region.Options{Dir: dir, Machines: region.QEMU{}, FaultsFile: faults})
+	r, err := region.Open(ctx, region.Options{Dir: dir, Machines: region.QEMU{}, FaultsFile: faults, Now: now})
 	if err != nil {
 		return e, nil, nil, err
 	}

@@ -22,15 +22,17 @@ type PublishOptions struct {
 	Publish recipe.Publish // names, regions, tags, of the recipe
 	Regions []string       // instead of the recipe's
 	Replace bool           // an AMI of the same name and other content
-	Name    string         // of the AMI, instead of the recipe's
-	Kind    string         // recipe.EBS or recipe.InstanceStore; "" is the former
-	Bundle  BundleOptions  // for the latter
-	Volume  string         // an EBS volume that holds the image already
-	Clients publish.Clients
-	Catalog catalog.Store
-	Ledger  publish.Ledger
-	Maps    *publish.Maps // of what was published before; nil: no deltas
-	RunID   string
+	// Material sends what AMIs are registered from, and registers none: the same again without it then has less to do.
+	Material bool
+	Name     string        // of the AMI, instead of the recipe's
+	Kind     string        // recipe.EBS or recipe.InstanceStore; "" is the former
+	Bundle   BundleOptions // for the latter
+	Volume   string        // an EBS volume that holds the image already
+	Clients  publish.Clients
+	Catalog  catalog.Store
+	Ledger   publish.Ledger
+	Maps     *publish.Maps // of what was published before; nil: no deltas
+	RunID    string
 }
 
 // publication is what publishing an artifact comes to.
@@ -68,7 +70,7 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	// What is done is recorded even if other regions failed, or the run is being stopped.
 	recording := context.WithoutCancel(ctx)
 	for _, x := range results {
-		if x.Err != nil {
+		if x.Err != nil || x.ImageID == "" {
 			continue
 		}
 		ami := catalog.AMI{Region: x.Region, ImageID: x.ImageID, SnapshotID: x.SnapshotID, Name: name, State: p.release.State, Created: f.Now(), Public: o.Publish.Public}
@@ -150,7 +152,7 @@ func (f *Foundry) ask(ctx context.Context, a *Artifact, o *PublishOptions, p *pu
 	p.request = publish.Request{
 		Disk: a.Disk(), Map: blocks, Name: name, Description: m.Description, Arch: m.Arch, BootMode: bootMode(m.Firmware),
 		ENA: m.ENA, TPM: o.Publish.TPM, VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Store: store, Volume: o.Volume,
-		Regions: regions, BestEffort: o.Publish.BestEffort, Copy: o.Publish.Copy && store == nil, Replace: o.Replace, Encrypt: o.Publish.Encrypt, Keys: o.Publish.Keys,
+		Regions: regions, BestEffort: o.Publish.BestEffort, Copy: o.Publish.Copy && store == nil, Replace: o.Replace, Material: o.Material, Encrypt: o.Publish.Encrypt, Keys: o.Publish.Keys,
 		Public: o.Publish.Public, Accounts: o.Publish.Accounts, Organizations: o.Publish.Organizations, ShareSnapshot: o.Publish.ShareSnapshot,
 		Parameters: parameterNames(&o.Publish, r), Deprecate: deprecate, Protect: o.Publish.Protect,
 		Series: m.Name + " " + m.Arch, Maps: o.Maps, Ledger: o.Ledger, Release: r.ID, RunID: o.RunID, Now: f.Now,

@@ -21,6 +21,7 @@ func LockPath(r *recipe.Recipe) string { return filepath.Join(r.Dir, r.Name+".lo
 type LockOptions struct {
 	Upgrade  bool     // resolve anew, or, with Packages, let these change
 	Packages []string // names
+	Dry      bool     // choose, and write nothing
 }
 
 // Resolve returns the recipe's lock: the one on disk when it answers the recipe and nothing is to be
@@ -63,6 +64,9 @@ func (f *Foundry) Resolve(ctx context.Context, r *recipe.Recipe, o LockOptions) 
 		if string(old.Bytes()) == string(l.Bytes()) {
 			return old, false, nil
 		}
+	}
+	if o.Dry {
+		return l, true, nil
 	}
 	return l, true, l.Write(path)
 }

@@ -104,11 +104,14 @@ func (j *job) image(ctx context.Context, res *Result) (*types.Image, error) {
 		res.Existed = true
 		return j.left(ctx, c.there)
 	case Copied:
+		if j.Material { // a copy needs the image
+			return nil, nil
+		}
 		return j.copied(ctx)
 	}
 	in, err := j.material(ctx)
 	switch {
-	case err != nil:
+	case err != nil || j.Material:
 		return nil, err
 	case c.action == Exchange:
 		return j.replace(ctx, in, c.there)

@@ -72,6 +72,7 @@ type Request struct {
 	BestEffort []string // those of them whose failure is no failure of the whole
 	Copy       bool     // send the blocks to the first region alone, and have EC2 copy the image to the others
 	Replace    bool     // an image of the same name and other content
+	Material   bool     // make what the images are registered from (snapshots, bundles), and register none yet
 
 	Encrypt bool              // the snapshots
 	Keys    map[string]string // ARN of the KMS key by region; "", or none: the account's default one

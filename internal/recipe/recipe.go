@@ -219,10 +219,26 @@ type Schedule struct {
 	Jitter  string `yaml:"jitter,omitempty" json:"jitter,omitempty" jsonschema:"description=Start up to this much later\\, each image at another time\\, such as 30m (default 0)"`
 	When    string `yaml:"when,omitempty" json:"when,omitempty" jsonschema:"enum=changed,enum=packages,description=Build when packages\\, the recipe or ingot itself changed (default)\\, or for changed packages alone"`
 	Approve bool   `yaml:"approve,omitempty" json:"approve,omitempty" jsonschema:"description=Wait for a person before the image is shared"`
+	Upkeep  string `yaml:"upkeep,omitempty" json:"upkeep,omitempty" jsonschema:"description=When to look for newer packages of what is published and to retire what is old\\, as cron; default 0 5 * * *\\, where there is a cron; never"`
+	Rebuild bool   `yaml:"rebuild,omitempty" json:"rebuild,omitempty" jsonschema:"description=Start a run when upkeep finds newer packages than the newest release has"`
 }
 
 // PackagesOnly reports whether changed packages alone are a reason to build.
 func (s Schedule) PackagesOnly() bool { return s.When == "packages" }
+
+// NoUpkeep is what Upkeep says where there is to be none.
+const NoUpkeep = "never"
+
+// Looks returns when upkeep is due, as cron; "" is never.
+func (s Schedule) Looks() string {
+	switch {
+	case s.Upkeep == NoUpkeep:
+		return ""
+	case s.Upkeep == "" && s.Cron != "":
+		return "0 5 * * *"
+	}
+	return s.Upkeep
+}
 
 // Late returns how much later than scheduled a run may start.
 func (s Schedule) Late() time.Duration { return orDefault(s.Jitter, 0) }

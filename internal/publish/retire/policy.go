@@ -61,6 +61,11 @@ type Decision struct {
 	Reason string
 }
 
+// String is the decision as one line.
+func (d Decision) String() string {
+	return fmt.Sprintf("%-14s %-21s %-10s %s: %s", d.Region, d.ID, d.Action, d.Release, d.Reason)
+}
+
 // Decide returns a decision for each image, in the order of the images. It must be given all images of the releases that it
 // is about, and of newer ones: what is not there does not stand in for what is old.
 func Decide(p Policy, images []Image, now time.Time) []Decision {
