@@ -152,10 +152,11 @@ func profiles(lines []factory.Line) (map[string]string, error) {
 
 // watch shows what the steps of a run do.
 func (a *app) watch(r journal.Run, s journal.Step, e progress.Event) {
-	step := r.Pipeline + " " + s.Name
-	if s.Item != "" {
-		step += " " + s.Item
-	}
+	a.showEvent(r.Pipeline+" "+strings.TrimSpace(s.Name+" "+s.Item), e)
+}
+
+// showEvent shows what a step does.
+func (a *app) showEvent(step string, e progress.Event) {
 	switch {
 	case e.Kind == progress.End && e.Err != "":
 		a.reporter.Logf("%s: %s: %s", step, e.Name, e.Err)

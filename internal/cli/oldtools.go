@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"ingot/internal/deploy/lambda"
 	"ingot/internal/fault"
 )
 
@@ -49,6 +50,9 @@ var oldTools = map[string]oldTool{
 
 // Called runs what this program was called as: one of Amazon's tools, or ingot. argv is with the name.
 func Called(ctx context.Context, argv []string, out, errw io.Writer) int {
+	if address := lambda.Address(); address != "" {
+		return lambdaMain(ctx, address, errw)
+	}
 	name := filepath.Base(argv[0])
 	tool, ok := oldTools[name]
 	if !ok {

@@ -15,7 +15,7 @@ import (
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.initVerb(), a.recipeVerb(), a.lockVerb(), a.buildVerb(), a.moduleVerb(), a.installVerb(), a.treeVerb(), a.diskVerb(),
-		a.auditVerb(), a.bootVerb(), a.sshVerb(), a.shellVerb(), a.bundleVerb(), a.planVerb(), a.publishVerb(), a.checkVerb(), a.reconcileVerb(), a.retireVerb(), a.gcVerb(), a.regionVerb(), a.runVerb(), a.serveVerb(), a.statusVerb(), a.logsVerb(), a.cancelVerb(),
+		a.auditVerb(), a.bootVerb(), a.sshVerb(), a.shellVerb(), a.bundleVerb(), a.planVerb(), a.publishVerb(), a.checkVerb(), a.reconcileVerb(), a.retireVerb(), a.gcVerb(), a.regionVerb(), a.runVerb(), a.serveVerb(), a.workerVerb(), a.deployVerb(), a.statusVerb(), a.logsVerb(), a.cancelVerb(),
 		a.catalogVerb(), a.cacheVerb(), a.doctorVerb(), a.versionVerb(),
 	}
 }

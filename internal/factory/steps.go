@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -30,6 +29,7 @@ type Factory struct {
 	Publish pipeline.PublishOptions // clients, catalogue and the like; what goes where is the recipe's business
 	Output  string                  // folder that gets a folder for each image
 	Journal *journal.Journal        // of former runs
+	Past    Past                    // of former runs; nil: the journal
 	Tellers []Teller
 	Site    string         // URL of the pages, for links; may be ""
 	Ledger  *ledger.Ledger // that of Publish, for retirement
@@ -107,7 +107,7 @@ func (f *Factory) resolve(ctx context.Context, c flow.Call, in begun) (out Resol
 	if out.Builder, err = pipeline.Builder(); err != nil {
 		return out, err
 	}
-	last, err := journal.Last[Resolved](ctx, f.Journal, r.Name, c.Step)
+	last, err := f.past().LastResolved(ctx, r.Name)
 	if err != nil || last == nil || in.Input.Force {
 		return out, err
 	}
@@ -214,12 +214,12 @@ func logConsole(c flow.Call, dir string) {
 	}
 	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(string(text), "\r", "")), "\n")
 	for _, line := range lines[max(0, len(lines)-consoleLines):] {
-		c.Progress.Logf("%s%s", consoleMark, strings.ToValidUTF8(line, "\ufffd"))
+		c.Progress.Logf("%s%s", ConsoleMark, strings.ToValidUTF8(line, "\ufffd"))
 	}
 }
 
-// consoleMark is what lines of a console begin with in the log.
-const consoleMark = "console: "
+// ConsoleMark is what lines of a console begin with in the log.
+const ConsoleMark = "console: "
 
 // stage is how far publishing goes.
 type stage int
@@ -319,7 +319,7 @@ func (f *Factory) record(ctx context.Context, c flow.Call, in shared) (out Recor
 	if err != nil {
 		return out, err
 	}
-	timings, err := f.timings(ctx, c)
+	timings, err := f.past().Timings(ctx, c.Run)
 	if err != nil {
 		return out, err
 	}
@@ -349,23 +349,4 @@ func (f *Factory) record(ctx context.Context, c flow.Call, in shared) (out Recor
 		out.Tellers = append(out.Tellers, t.Name())
 	}
 	return out, nil
-}
-
-// timings says how long the steps of a run took.
-func (f *Factory) timings(ctx context.Context, c flow.Call) (all []catalog.Timing, err error) {
-	run, err := strconv.ParseInt(c.Run, 10, 64)
-	if err != nil {
-		return nil, err
-	}
-	steps, err := f.Journal.Steps(ctx, run)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range steps {
-		if s.State == journal.Done {
-			name := strings.TrimSpace(s.Name + " " + s.Item)
-			all = append(all, catalog.Timing{Step: name, Seconds: s.Ended.Sub(s.Started).Seconds()})
-		}
-	}
-	return all, nil
 }

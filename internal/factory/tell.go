@@ -94,22 +94,30 @@ func (f *Factory) TellEnd(ctx context.Context, r journal.Run) error {
 	if r.State == journal.Done || r.State == journal.Unchanged {
 		return nil
 	}
-	run := strconv.FormatInt(r.ID, 10)
-	m := &Message{Event: string(r.State), Pipeline: r.Pipeline, Run: run, Error: r.Error, Hint: r.Hint,
-		Title: fmt.Sprintf("%s: run %d %s", r.Pipeline, r.ID, cmp.Or(map[journal.State]string{journal.Failed: "failed", journal.Partial: "is done in part", journal.Cancelled: "was cancelled"}[r.State], string(r.State)))}
+	m := EndMessage(r.Pipeline, strconv.FormatInt(r.ID, 10), r.State)
+	m.Error, m.Hint = r.Error, r.Hint
 	if f.Site != "" {
-		m.Link = f.Site + "/runs/" + run
+		m.Link = f.Site + "/runs/" + m.Run
 	}
 	var err error
 	if m.Console, err = f.console(ctx, r.ID); err != nil {
 		return err
 	}
+	return f.Tell(ctx, m, fmt.Sprintf("end of run %d at %d", r.ID, r.Ended.Unix()))
+}
+
+// EndMessage begins the message about a run that ended otherwise than done or unchanged.
+func EndMessage(pipeline, run string, state journal.State) *Message {
+	how := map[journal.State]string{journal.Failed: "failed", journal.Partial: "is done in part", journal.Cancelled: "was cancelled"}[state]
+	return &Message{Event: string(state), Pipeline: pipeline, Run: run, Title: fmt.Sprintf("%s: run %s %s", pipeline, run, cmp.Or(how, string(state)))}
+}
+
+// Tell tells everybody. token is the same for the same message.
+func (f *Factory) Tell(ctx context.Context, m *Message, token string) error {
 	var errs []error
 	policy := flow.Policy{Attempts: 3, First: 2 * time.Second, Most: time.Minute}
 	for _, t := range f.Tellers {
-		errs = append(errs, policy.Try(ctx, func(ctx context.Context) error {
-			return t.Tell(ctx, m, fmt.Sprintf("end of run %d at %d", r.ID, r.Ended.Unix()))
-		}))
+		errs = append(errs, policy.Try(ctx, func(ctx context.Context) error { return t.Tell(ctx, m, token) }))
 	}
 	return errors.Join(errs...)
 }
@@ -123,7 +131,7 @@ func (f *Factory) console(ctx context.Context, run int64) (last []string, err er
 			return nil, err
 		}
 		for _, l := range lines {
-			if text, ok := strings.CutPrefix(l.Text, consoleMark); ok {
+			if text, ok := strings.CutPrefix(l.Text, ConsoleMark); ok {
 				last = append(last, text)
 			}
 			after = l.ID

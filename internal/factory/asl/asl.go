@@ -142,6 +142,8 @@ func (w *writer) top(m *machine) error {
 	// What begins and ends a run sees the whole state.
 	control := func(step, next string, catch []catcher) *state {
 		s := w.task(flow.Step{Name: step, Place: flow.Anywhere, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Network}, w.at, nil)
+		request := s.Parameters["Payload"].(map[string]any)
+		request["machine.$"], request["execution.$"] = "$$.StateMachine.Id", "$$.Execution.Id"
 		s.ResultPath, s.Next, s.Catch = "$."+step, next, catch
 		return s
 	}

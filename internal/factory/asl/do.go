@@ -28,6 +28,10 @@ type Request struct {
 	Timeout  flow.Duration    `json:"timeout"`
 	Where    map[string][]any `json:"where"` // where the results of steps are in the state
 	State    json.RawMessage  `json:"state"`
+
+	// ARNs of the state machine and of the execution. Begin, End and Failed have them.
+	Machine   string `json:"machine,omitempty"`
+	Execution string `json:"execution,omitempty"`
 }
 
 // Result is what became of a step. One that is done in part has both an output and a failure.

@@ -56,19 +56,13 @@ func New(t *testing.T, names ...string) *Cloud {
 	if c.Cert, err = r.BundleCertificate(); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
-		action := Action(hr)
+	server := httptest.NewServer(Denying(r, func(action string) bool {
 		c.mu.Lock()
-		denied := c.denied == action
+		defer c.mu.Unlock()
 		if !slices.Contains(c.calls, action) {
 			c.calls = append(c.calls, action)
 		}
-		c.mu.Unlock()
-		if denied {
-			Refuse(w, hr, action)
-			return
-		}
-		r.ServeHTTP(w, hr)
+		return c.denied == action
 	}))
 	dir := t.TempDir()
 	if c.Catalog, err = catalog.OpenSQLite(t.Context(), filepath.Join(dir, "catalog.db")); err != nil {
@@ -89,6 +83,22 @@ func New(t *testing.T, names ...string) *Cloud {
 	keys := credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, "")
 	c.Clients = publish.New(aws.Config{Region: names[0], BaseEndpoint: &server.URL, Credentials: keys, HTTPClient: server.Client()})
 	return c
+}
+
+// Of makes requests for regions that are open already.
+func Of(t *testing.T, clients publish.Clients, names ...string) *Cloud {
+	return &Cloud{Clients: clients, Names: names, t: t}
+}
+
+// Denying refuses some actions ("ec2:DeregisterImage") of a local region as AWS does without the permission.
+func Denying(r http.Handler, denied func(action string) bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
+		if action := Action(hr); denied(action) {
+			Refuse(w, hr, action)
+			return
+		}
+		r.ServeHTTP(w, hr)
+	})
 }
 
 // Now is the region's clock.

@@ -47,7 +47,11 @@ function play(wanted) {
     }
   }
   visit(wanted.definition);
-  const context = { Execution: { Name: wanted.name, Input: wanted.input }, State: { RetryCount: 0 } };
+  const context = {
+    Execution: { Id: 'arn:of:' + wanted.name, Name: wanted.name, Input: wanted.input },
+    StateMachine: { Id: 'arn:of:machine' },
+    State: { RetryCount: 0 },
+  };
   return new StateMachine(wanted.definition, { validationOptions: { checkArn: true, checkPaths: true } })
     .run(wanted.input, { overrides: { taskResourceLocalHandlers: handlers, retryIntervalOverrides: pauses }, context }).result;
 }

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ingot/internal/catalog"
+	"ingot/internal/deploy/activity"
+	"ingot/internal/deploy/depot"
+	"ingot/internal/deploy/station"
+	"ingot/internal/factory"
+	"ingot/internal/factory/asl"
+	"ingot/internal/factory/notify"
+	"ingot/internal/fault"
+	"ingot/internal/progress"
+	"ingot/internal/publish"
+)
+
+// stationFlags say where steps away from home find what they need.
+type stationFlags struct {
+	target          publish.Target
+	region          string
+	bucket, catalog string
+	site            string
+}
+
+func (a *app) workerVerb() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Do the steps of a deployed pipeline that need a machine",
+		Long: `Take steps from activities of AWS Step Functions and do them: build, audit, boot and upload of what ingot deploy has
+deployed. Its build machines run this by themselves; run it on a machine of your own to build there. Several workers share
+the work. Stopped by Ctrl-C or SIGTERM, it gives back what it was at, and another one does it again; when a worker is lost, its
+step is given to another one two minutes later.
+
+$INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
+		Args: args(0, 0, "no arguments"),
+	}
+	f := &stationFlags{}
+	cmd.Flags().StringVar(&f.target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
+	cmd.Flags().StringVar(&f.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	cmd.Flags().StringVar(&f.region, "region", "", "`REGION` of the deployment (default that of the first activity)")
+	cmd.Flags().StringVar(&f.bucket, "bucket", "", "`BUCKET` of the deployment")
+	cmd.Flags().StringVar(&f.catalog, "catalog", "", "catalogue of the deployment, as dynamodb:`TABLE` (default the one of this machine)")
+	arns := cmd.Flags().StringSlice("activity", nil, "`ARNS` of the activities to take steps from")
+	idle := cmd.Flags().Duration("idle", 0, "end when no step came for so long (default never)")
+	beat := cmd.Flags().Duration("beat", 30*time.Second, "give a sign of life so often")
+	cmd.RunE = asRoot(func(cmd *cobra.Command, _ []string) error {
+		if len(*arns) == 0 || f.bucket == "" {
+			return fault.New(fault.Usage, errors.New("a worker needs --activity and --bucket"), "`aws cloudformation describe-stacks` shows those of a deployment")
+		}
+		parts := strings.Split((*arns)[0], ":")
+		if f.region == "" && len(parts) > 3 {
+			f.region = parts[3]
+		}
+		st, clients, err := a.station(cmd.Context(), f)
+		if err != nil {
+			return err
+		}
+		st.Heavy = true
+		st.Watch = func(r *asl.Request, e progress.Event) {
+			a.showEvent("run "+r.Run+" "+strings.TrimSpace(r.Step+" "+r.Item), e)
+		}
+		host, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		w := &activity.Worker{API: activity.New(clients.Config(f.region), os.Getenv("AWS_ENDPOINT_URL_SFN")), Activities: *arns, Name: host, Idle: *idle,
+			Beat: *beat, Do: st.Do, Logf: a.reporter.Logf}
+		return w.Run(cmd.Context())
+	})
+	return cmd
+}
+
+// station opens everything that steps away from home need.
+func (a *app) station(ctx context.Context, f *stationFlags) (*station.Station, publish.Clients, error) {
+	foundry, err := a.foundry()
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, err := a.stateDir()
+	if err != nil {
+		return nil, nil, err
+	}
+	x := &factory.Factory{Foundry: foundry, Output: filepath.Join(dir, "out"), Site: strings.TrimSuffix(f.site, "/")}
+	if x.Publish.Clients, err = a.clients(ctx, f.target); err != nil {
+		return nil, nil, err
+	}
+	if f.catalog == "" {
+		x.Publish.Catalog, err = a.catalog(ctx)
+	} else if x.Publish.Catalog, err = catalog.Open(ctx, f.catalog); err == nil {
+		a.closers = append(a.closers, x.Publish.Catalog.Close)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, fmt.Errorf("making the state folder: %w", err)
+	}
+	if x.Publish.Ledger, x.Publish.Maps, err = a.ledger(ctx); err != nil {
+		return nil, nil, err
+	}
+	if x.Tellers, err = notify.New(strings.Fields(os.Getenv("INGOT_NOTIFY")), x.Publish.Clients); err != nil {
+		return nil, nil, err
+	}
+	d := depot.New(x.Publish.Clients.Config(cmp.Or(f.region, "us-east-1")), f.bucket)
+	return &station.Station{Factory: x, Tasks: Tasks, Depot: d, Dir: filepath.Join(dir, "recipes")}, x.Publish.Clients, nil
+}

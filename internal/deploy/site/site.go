@@ -1,0 +1,165 @@
+// Package site is what a deployment does beside the steps of its pipelines: it has machines launched for runs, and ended.
+package site
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+
+	"ingot/internal/deploy/builder"
+	"ingot/internal/deploy/depot"
+	"ingot/internal/factory"
+	"ingot/internal/publish/retry"
+)
+
+// Config is what the deployment's template tells its functions, as JSON.
+type Config struct {
+	Stack   string       `json:"stack"`
+	Region  string       `json:"region"`
+	Bucket  string       `json:"bucket"`
+	Catalog string       `json:"catalog"` // as catalog.Open takes it
+	States  string       `json:"states"`  // what the ARNs of its state machines and activities begin with: arn:aws:states:REGION:ACCOUNT
+	Images  []string     `json:"images"`
+	Program string       `json:"program"` // its key in the bucket
+	Machine builder.Spec `json:"machine"`
+}
+
+// MachineARN is that of an image's state machine.
+func (c *Config) MachineARN(image string) string {
+	return c.States + ":stateMachine:" + c.Stack + "-" + image
+}
+
+// ActivityARN is that of the activity by which an image is made.
+func (c *Config) ActivityARN(image string) string {
+	return c.States + ":activity:" + c.Stack + "-" + image
+}
+
+// maxAge is how old a machine may get; idleAfter, how long it waits for a step.
+const (
+	maxAge    = 24 * time.Hour
+	idleAfter = 30 * time.Minute
+)
+
+// Site implements station.Cloud.
+type Site struct {
+	Config   Config
+	SFN      *sfn.Client
+	Builders *builder.Builders
+	Depot    *depot.Depot
+}
+
+// executions lists the runs of a state machine that are going on.
+func (s *Site) executions(ctx context.Context, machine string) (all []types.ExecutionListItem, err error) {
+	in := &sfn.ListExecutionsInput{StateMachineArn: &machine, StatusFilter: types.ExecutionStatusRunning}
+	for {
+		var out *sfn.ListExecutionsOutput
+		err := retry.Call(ctx, "states:ListExecutions", retry.Policy{}, func(ctx context.Context) (err error) {
+			out, err = s.SFN.ListExecutions(ctx, in)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing the runs of %s: %w", machine, err)
+		}
+		all = append(all, out.Executions...)
+		if in.NextToken = out.NextToken; aws.ToString(in.NextToken) == "" {
+			return all, nil
+		}
+	}
+}
+
+// Older implements station.Cloud.
+func (s *Site) Older(ctx context.Context, machine, execution string) (string, error) {
+	all, err := s.executions(ctx, machine)
+	if err != nil {
+		return "", err
+	}
+	var own time.Time
+	for _, e := range all {
+		if aws.ToString(e.ExecutionArn) == execution {
+			own = aws.ToTime(e.StartDate)
+		}
+	}
+	for _, e := range all {
+		began, arn := aws.ToTime(e.StartDate), aws.ToString(e.ExecutionArn)
+		if arn != execution && (own.IsZero() || began.Before(own) || began.Equal(own) && arn < execution) {
+			return aws.ToString(e.Name), nil
+		}
+	}
+	return "", nil
+}
+
+// Launch implements station.Cloud.
+func (s *Site) Launch(ctx context.Context, run string, in factory.Input) error {
+	return s.launch(ctx, run, in.Name)
+}
+
+func (s *Site) launch(ctx context.Context, run, image string) error {
+	link, err := s.Depot.Link(ctx, s.Config.Program)
+	if err != nil {
+		return err
+	}
+	_, err = s.Builders.Launch(ctx, run, s.script(link, image))
+	return err
+}
+
+// Dismiss implements station.Cloud.
+func (s *Site) Dismiss(ctx context.Context, run string) error { return s.Builders.Dismiss(ctx, run) }
+
+// script is what a machine does when it boots. However it ends, the machine shuts down, which terminates it.
+func (s *Site) script(link, image string) string {
+	c := s.Config
+	return fmt.Sprintf(`#!/bin/sh
+(sleep %d; shutdown -h now) &
+trap 'shutdown -h now' EXIT
+set -eu
+if command -v apt-get; then
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q
+	apt-get install -q -y --no-install-recommends ca-certificates curl qemu-system-x86 qemu-utils ovmf
+elif command -v pacman; then
+	pacman -Syu --noconfirm --needed curl qemu-system-x86 qemu-img edk2-ovmf
+fi
+mkdir -p /var/lib/ingot
+cd /var/lib/ingot
+curl -fsS --retry 5 -o ingot %s
+chmod 755 ingot
+HOME=/root INGOT_CACHE=/var/lib/ingot/cache INGOT_STATE=/var/lib/ingot/state ./ingot worker --quiet \
+	--activity %s --region %s --bucket %s --catalog %s --idle %s
+`, int(maxAge.Seconds()), quote(link), quote(c.ActivityARN(image)), quote(c.Region), quote(c.Bucket), quote(c.Catalog), idleAfter)
+}
+
+// quote quotes a word for a shell.
+func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// Reap ends the machines that no run needs, and launches new ones for runs that lost theirs.
+func (s *Site) Reap(ctx context.Context, now time.Time) (ended []string, launched []string, err error) {
+	images := map[string]string{}
+	var alive []string
+	for _, image := range s.Config.Images {
+		all, err := s.executions(ctx, s.Config.MachineARN(image))
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, e := range all {
+			run := aws.ToString(e.Name)
+			images[run] = image
+			alive = append(alive, run)
+		}
+	}
+	ended, bereft, err := s.Builders.Reap(ctx, now, maxAge, alive)
+	if err != nil {
+		return ended, nil, err
+	}
+	for _, run := range bereft {
+		if err := s.launch(ctx, run, images[run]); err != nil {
+			return ended, launched, err
+		}
+		launched = append(launched, run)
+	}
+	return ended, launched, nil
+}

@@ -1,0 +1,176 @@
+package station
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"ingot/internal/factory"
+	"ingot/internal/factory/asl"
+	"ingot/internal/factory/flow"
+	"ingot/internal/factory/journal"
+	"ingot/internal/fault"
+)
+
+// ended is how the runs of an image ended.
+type ended struct {
+	Resolved *factory.Resolved `json:"resolved,omitempty"` // of the last one that was done
+	Failures int               `json:"failures"`           // in a row
+}
+
+// DisableAfter so many failures in a row, runs that the schedule starts do nothing; as with `ingot serve`.
+const DisableAfter = 3
+
+func stateKey(name string) string { return "state/" + name + ".json" }
+
+func (s *Station) state(ctx context.Context, name string) (e ended, err error) {
+	text, err := s.Depot.Get(ctx, stateKey(name))
+	if fault.KindOf(err) == fault.Missing {
+		return e, nil
+	}
+	if err == nil {
+		if err = json.Unmarshal(text, &e); err != nil {
+			err = fault.Newf(fault.Input, "reading %s: %w", stateKey(name), err)
+		}
+	}
+	return e, err
+}
+
+func (s *Station) setState(ctx context.Context, name string, e ended) error {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	return s.Depot.Put(ctx, stateKey(name), text)
+}
+
+// order is what a run is told beside what the factory reads.
+type order struct {
+	factory.Input
+	Cause string `json:"cause"` // "schedule" where nobody asked for it
+}
+
+// begin ends a run at once where another one is at work, or where runs have failed too often; else it has a machine launched.
+func (s *Station) begin(_ *factory.Factory, r *asl.Request) flow.Func {
+	return func(ctx context.Context, c flow.Call, _ json.RawMessage) (json.RawMessage, error) {
+		var in order
+		if err := r.Input(&in); err != nil {
+			return nil, err
+		}
+		out := struct {
+			Ends bool   `json:"ends"`
+			Why  string `json:"why,omitempty"`
+		}{}
+		older, err := s.Cloud.Older(ctx, r.Machine, r.Execution)
+		if err != nil {
+			return nil, err
+		}
+		past, err := s.state(ctx, in.Name)
+		switch {
+		case err != nil:
+			return nil, err
+		case older != "":
+			out.Ends, out.Why = true, "run "+older+" is at work"
+		case in.Cause == "schedule" && past.Failures >= DisableAfter:
+			out.Ends, out.Why = true, fmt.Sprintf("%d runs in a row failed: start one by hand", past.Failures)
+		default:
+			err = s.Cloud.Launch(ctx, r.Run, in.Input)
+		}
+		if out.Ends {
+			c.Progress.Logf("%s: %s", in.Name, out.Why)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(out)
+	}
+}
+
+// end sums up a run that came to its end, and ends its machines.
+func (s *Station) end(f *factory.Factory, r *asl.Request) flow.Func {
+	return func(ctx context.Context, _ flow.Call, _ json.RawMessage) (json.RawMessage, error) {
+		var in order
+		if err := r.Input(&in); err != nil {
+			return nil, err
+		}
+		if err := s.Cloud.Dismiss(ctx, r.Run); err != nil {
+			return nil, err
+		}
+		failures, err := r.Failures()
+		if err != nil {
+			return nil, err
+		}
+		var resolved factory.Resolved
+		known, err := r.Output("resolve", &resolved)
+		if err != nil {
+			return nil, err
+		}
+		state := journal.Done
+		switch {
+		case len(failures) > 0:
+			state = journal.Partial
+		case known && resolved.Unchanged:
+			state = journal.Unchanged
+		}
+		now, err := s.state(ctx, in.Name)
+		if err != nil {
+			return nil, err
+		}
+		if now.Failures = 0; state == journal.Done && known {
+			now.Resolved = &resolved
+		}
+		if err := s.setState(ctx, in.Name, now); err != nil {
+			return nil, err
+		}
+		if state == journal.Partial {
+			if err := f.Tell(ctx, message(&in, r, state, failures), r.Token()); err != nil {
+				return nil, err
+			}
+		}
+		return json.Marshal(map[string]string{"state": string(state)})
+	}
+}
+
+// failed ends the machines of a run that failed, and tells of it.
+func (s *Station) failed(f *factory.Factory, r *asl.Request) flow.Func {
+	return func(ctx context.Context, _ flow.Call, _ json.RawMessage) (json.RawMessage, error) {
+		var in order
+		if err := r.Input(&in); err != nil {
+			return nil, err
+		}
+		failures, err := r.Failures()
+		errs := []error{err, s.Cloud.Dismiss(ctx, r.Run)}
+		if now, err := s.state(ctx, in.Name); err == nil {
+			now.Failures++
+			errs = append(errs, s.setState(ctx, in.Name, now))
+		} else {
+			errs = append(errs, err)
+		}
+		errs = append(errs, f.Tell(ctx, message(&in, r, journal.Failed, failures), r.Token()))
+		if err := errors.Join(errs...); err != nil {
+			return nil, err
+		}
+		return json.RawMessage("{}"), nil
+	}
+}
+
+func message(in *order, r *asl.Request, state journal.State, failures []*asl.Failure) *factory.Message {
+	m := factory.EndMessage(in.Name, r.Run, state)
+	for i, f := range failures {
+		where := f.Step
+		if f.Item != "" {
+			where += " " + f.Item
+		}
+		text := f.Text
+		if where != "" {
+			text = where + ": " + text
+		}
+		if i == 0 {
+			m.Error, m.Hint, m.Console = text, f.Hint, f.Console
+		} else {
+			m.Error += "\n" + text
+		}
+	}
+	return m
+}
