@@ -171,7 +171,7 @@ func (a *app) sayCosts(costs []deploy.Cost) error {
 		}
 	}
 	if !a.json {
-		fmt.Fprintf(a.out, "%8.2f  US dollars a month, about, at list prices of us-east-1; storage, requests and traffic of the catalogue come on top\n", sum)
+		fmt.Fprintf(a.out, "%8.2f  US dollars a month, about: docs/deploy.md says what is assumed; requests and traffic of the catalogue come on top\n", sum)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type Activities struct {
 	queues  map[string][]*task
 	given   map[string]*task // by token
 	running []map[string]any
+	refusal string
 	arrived chan struct{}  // closed when a task comes
 	Beats   int            // how many signs of life came
 	Taken   map[string]int // how many tasks each worker took
@@ -57,6 +58,13 @@ func (a *Activities) Running(names ...string) {
 	for i, name := range names {
 		a.running = append(a.running, map[string]any{"executionArn": "arn:of:" + name, "name": name, "stateMachineArn": "arn:of:machine", "status": "RUNNING", "startDate": 1.7e9 + float64(i)})
 	}
+}
+
+// Refuse refuses every call with an error of this code.
+func (a *Activities) Refuse(code string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.refusal = code
 }
 
 // Do has a worker do a task, and returns its output, or a StateError. A worker that gives no sign of life is given up.
@@ -111,6 +119,13 @@ func (a *Activities) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		refuse(w, "SerializationException")
+		return
+	}
+	a.mu.Lock()
+	refusal := a.refusal
+	a.mu.Unlock()
+	if refusal != "" {
+		refuse(w, refusal)
 		return
 	}
 	switch r.Header.Get("X-Amz-Target") {
