@@ -211,8 +211,9 @@ func (p *plantation) baseImage(l publish.Ledger) string {
 
 // worker is a machine: a process of ingot worker.
 type worker struct {
-	cmd    *exec.Cmd
-	exited chan struct{}
+	region.Running // nil: nobody pauses it, or gives it disks
+	cmd            *exec.Cmd
+	exited         chan struct{}
 }
 
 // Start implements region.Runner: the machine does what its script ends with.
@@ -247,7 +248,7 @@ func (p *plantation) work(name string, args ...string) (*worker, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	w := &worker{cmd, make(chan struct{})}
+	w := &worker{cmd: cmd, exited: make(chan struct{})}
 	p.machines = append(p.machines, w)
 	go func() { _ = cmd.Wait(); close(w.exited) }()
 	return w, nil
@@ -265,6 +266,10 @@ func (l *lockedLog) Write(b []byte) (int, error) {
 
 func (w *worker) SSH() string             { return "" }
 func (w *worker) Exited() <-chan struct{} { return w.exited }
+func (w *worker) Shutdown(context.Context) error {
+	w.Kill()
+	return nil
+}
 func (w *worker) Kill() {
 	_ = syscall.Kill(-w.cmd.Process.Pid, syscall.SIGKILL)
 	<-w.exited
