@@ -179,9 +179,10 @@ func (p *plantation) deploy() {
 	if err := os.MkdirAll(a.state, 0o755); err != nil {
 		p.Fatal(err)
 	}
-	if x.Publish.Ledger, x.Publish.Maps, err = a.ledger(p.Context()); err != nil {
+	if x.Ledger, x.Publish.Maps, err = a.ledger(p.Context()); err != nil {
 		p.Fatal(err)
 	}
+	x.Publish.Ledger = x.Ledger
 	if x.Tellers, err = notify.New([]string{hook.URL}, p.clients); err != nil {
 		p.Fatal(err)
 	}

@@ -105,9 +105,10 @@ func (a *app) station(ctx context.Context, f *stationFlags) (*station.Station, p
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("making the state folder: %w", err)
 	}
-	if x.Publish.Ledger, x.Publish.Maps, err = a.ledger(ctx); err != nil {
+	if x.Ledger, x.Publish.Maps, err = a.ledger(ctx); err != nil {
 		return nil, nil, err
 	}
+	x.Publish.Ledger = x.Ledger
 	if x.Tellers, err = notify.New(strings.Fields(os.Getenv("INGOT_NOTIFY")), x.Publish.Clients); err != nil {
 		return nil, nil, err
 	}

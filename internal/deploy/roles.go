@@ -52,6 +52,7 @@ func machineActions() []policy.Statement {
 
 func (o *Options) roles() object {
 	share := append(policy.Without(policy.Publish(), building...), depotActions()...)
+	share = append(share, policy.Retire()...)
 	share = append(share, machineActions()...)
 	share = append(share, catalogActions(writeCatalog...), logActions("StepsLog"), policy.Allow("Tell", "*", "sns:Publish"))
 	build := append(policy.Publish(), depotActions()...)

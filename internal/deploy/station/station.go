@@ -82,15 +82,15 @@ func (s *Station) Do(ctx context.Context, r *asl.Request) (asl.Result, *asl.Fail
 
 // tasks returns the functions for one request.
 func (s *Station) tasks(r *asl.Request) map[string]flow.Func {
-	f := *s.Factory
-	f.Past = &past{s, r}
-	all := s.Tasks(&f)
+	shared := s.Factory
+	f := &factory.Factory{Foundry: shared.Foundry, Publish: shared.Publish, Output: shared.Output, Past: &past{s, r}, Tellers: shared.Tellers, Site: shared.Site, Ledger: shared.Ledger}
+	all := s.Tasks(f)
 	build := all["build"]
 	for name, do := range all {
 		all[name] = s.prepared(do, build)
 	}
 	if s.Cloud != nil {
-		all[asl.Begin], all[asl.End], all[asl.Failed] = s.begin(&f, r), s.end(&f, r), s.failed(&f, r)
+		all[asl.Begin], all[asl.End], all[asl.Failed] = s.begin(f, r), s.end(f, r), s.failed(f, r)
 	}
 	return all
 }
