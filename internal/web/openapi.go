@@ -34,10 +34,11 @@ func describe(title string) object {
 
 func operation(e *endpoint) object {
 	var parameters []object
-	for place, names := range map[string][]string{"path": e.inPath(), "query": e.query} {
-		for _, name := range names {
-			parameters = append(parameters, parameter(name, place))
-		}
+	for _, name := range e.inPath() {
+		parameters = append(parameters, parameter(name, "path"))
+	}
+	for _, name := range e.query {
+		parameters = append(parameters, parameter(name, "query"))
 	}
 	content := object{"schema": object{"type": "string"}}
 	switch {
