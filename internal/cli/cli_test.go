@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	debtest.Main()
 	program := func() {
 		Tasks = recordedBoots
+		if path := os.Getenv("INGOT_TEST_CLOCK"); path != "" {
+			Clock = fileClock(path)
+		}
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		os.Exit(Called(ctx, os.Args, os.Stdout, os.Stderr))
