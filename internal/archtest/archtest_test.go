@@ -85,8 +85,8 @@ func TestImports(t *testing.T) {
 		name string // imports that start with this
 		free func(file) bool
 	}{
-		{"AWS's SDK is for publish, catalog, pipeline and region", "github.com/aws/",
-			func(f file) bool { return f.test || f.in("publish", "catalog", "pipeline", "region") }},
+		{"AWS's SDK is for publish, catalog, pipeline, region and deploy", "github.com/aws/",
+			func(f file) bool { return f.test || f.in("publish", "catalog", "pipeline", "region", "deploy") }},
 		{"the command line is on top", "ingot/internal/cli",
 			func(f file) bool { return f.in("cmd", "cli", "tools") }},
 		{"templates keep the linker from dropping unused methods", "html/template",

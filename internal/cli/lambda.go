@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"ingot/internal/catalog"
@@ -30,7 +31,8 @@ const (
 
 // lambdaMain is this program as a function of AWS Lambda. It prints to the function's log.
 func lambdaMain(ctx context.Context, address string, log io.Writer) int {
-	a := &app{out: log, err: log, cache: "/tmp/cache", state: "/tmp/state"}
+	temp := os.TempDir() // all that a function may write to
+	a := &app{out: log, err: log, cache: filepath.Join(temp, "cache"), state: filepath.Join(temp, "state")}
 	a.reporter = progress.New(lines(log, false))
 	f, err := a.function(ctx)
 	if err == nil {
