@@ -22,6 +22,7 @@ import (
 	"ingot/internal/disk"
 	"ingot/internal/machine"
 	"ingot/internal/publish"
+	"ingot/internal/publish/ledger"
 	"ingot/internal/region"
 )
 
@@ -229,8 +230,13 @@ func publishFolder(t *testing.T, r *region.Region, url, folder string, store *pu
 	}
 	k := r.Credentials()
 	clients := publish.New(aws.Config{BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, "")})
+	l, err := ledger.Open(t.Context(), filepath.Join(t.TempDir(), "ledger.db"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
 	start := time.Now()
-	results, err := publish.Publish(t.Context(), clients, publish.Request{Disk: filepath.Join(folder, "disk.raw"), Map: m, Name: "boot-test",
+	results, err := publish.Publish(t.Context(), clients, publish.Request{Ledger: l, RunID: "boot-test", Disk: filepath.Join(folder, "disk.raw"), Map: m, Name: "boot-test",
 		Arch: "x86_64", BootMode: "uefi-preferred", VolumeSize: 3, Public: true, Store: store, Regions: []string{"us-east-1"}})
 	if err != nil {
 		t.Fatal(err)
