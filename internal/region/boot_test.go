@@ -237,7 +237,7 @@ func publishFolder(t *testing.T, r *region.Region, url, folder string, store *pu
 	defer l.Close()
 	start := time.Now()
 	results, err := publish.Publish(t.Context(), clients, publish.Request{Ledger: l, RunID: "boot-test", Disk: filepath.Join(folder, "disk.raw"), Map: m, Name: "boot-test",
-		Arch: "x86_64", BootMode: "uefi-preferred", VolumeSize: 3, Public: true, Store: store, Regions: []string{"us-east-1"}})
+		Arch: "x86_64", BootMode: "uefi-preferred", ENA: store == nil, VolumeSize: 3, Public: true, Store: store, Regions: []string{"us-east-1"}})
 	if err != nil {
 		t.Fatal(err)
 	}
