@@ -240,7 +240,7 @@ func (p *plantation) work(name string, args ...string) (*worker, error) {
 	dir := filepath.Join(p.dir, "machines", name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := exec.Command(program, append([]string{"worker", "--beat", "3s"}, args...)...)
+	cmd := exec.Command(program, append([]string{"worker", "--beat", "1s"}, args...)...)
 	cmd.Env = append(os.Environ(), "INGOT_CACHE="+dir+"/cache", "INGOT_STATE="+dir+"/state", "INGOT_ENDPOINT="+p.region.URL, "AWS_ENDPOINT_URL_SFN="+p.activities.URL,
 		"AWS_ACCESS_KEY_ID="+keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+keys.SecretAccessKey, "BOOT="+p.boot)
 	log := &lockedLog{t: p.T, name: name}
