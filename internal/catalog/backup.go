@@ -94,21 +94,16 @@ func copyFile(to, from string) error {
 // Copy adds all releases of a store to another, with their documents and checks, and says how many they were. What the
 // other one has beside stays there; run again, it changes nothing.
 func Copy(ctx context.Context, from, to Store) (n int, err error) {
-	for f := (Filter{Limit: maxLimit}); ; {
-		page, next, err := from.List(ctx, f)
+	for r, err := range All(ctx, from, Filter{}) {
 		if err != nil {
 			return n, err
 		}
-		for _, r := range page {
-			if err := copyRelease(ctx, from, to, r.ID); err != nil {
-				return n, fmt.Errorf("copying release %s: %w", r.ID, err)
-			}
-			n++
+		if err := copyRelease(ctx, from, to, r.ID); err != nil {
+			return n, fmt.Errorf("copying release %s: %w", r.ID, err)
 		}
-		if f.Cursor = next; next == "" {
-			return n, nil
-		}
+		n++
 	}
+	return n, nil
 }
 
 func copyRelease(ctx context.Context, from, to Store, id string) error {

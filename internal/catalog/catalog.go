@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"regexp"
 	"slices"
 	"time"
@@ -232,4 +233,25 @@ func missing(id string) error {
 // noDocument is the error for a document that a release has not.
 func noDocument(releaseID, name string) error {
 	return fault.New(fault.Missing, fmt.Errorf("release %q has no document %q in the catalogue", releaseID, name), "`ingot catalog "+releaseID+"` lists what it has")
+}
+
+// All lists every release that a filter selects, as List does, page after page. An error is the last of the pairs.
+func All(ctx context.Context, s Store, f Filter) iter.Seq2[Release, error] {
+	return func(yield func(Release, error) bool) {
+		for f.Limit = maxLimit; ; {
+			page, next, err := s.List(ctx, f)
+			if err != nil {
+				yield(Release{}, err)
+				return
+			}
+			for _, r := range page {
+				if !yield(r, nil) {
+					return
+				}
+			}
+			if f.Cursor = next; next == "" {
+				return
+			}
+		}
+	}
 }

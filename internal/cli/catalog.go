@@ -33,22 +33,17 @@ func (a *app) catalogVerb() *cobra.Command {
 			}
 			return a.sayRelease(r)
 		}
-		for {
-			page, next, err := store.List(cmd.Context(), f)
+		for r, err := range catalog.All(cmd.Context(), store, f) {
 			if err != nil {
 				return err
 			}
-			for _, r := range page {
-				if a.json {
-					a.result("release", r)
-					continue
-				}
-				fmt.Fprintf(a.out, "%s  %s  %-10s %9s  %s\n", r.ID, r.Date.Format("2006-01-02"), r.State, count(len(r.AMIs), "AMI"), bytesText(r.DiskSize))
+			if a.json {
+				a.result("release", r)
+				continue
 			}
-			if f.Cursor = next; next == "" {
-				return nil
-			}
+			fmt.Fprintf(a.out, "%s  %s  %-10s %9s  %s\n", r.ID, r.Date.Format("2006-01-02"), r.State, count(len(r.AMIs), "AMI"), bytesText(r.DiskSize))
 		}
+		return nil
 	}
 	return cmd
 }

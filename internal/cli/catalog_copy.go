@@ -54,14 +54,11 @@ none. What the other one has beside stays there; run again after a failure.`,
 }
 
 func countReleases(ctx context.Context, store catalog.Store) (n int, err error) {
-	for f := (catalog.Filter{}); ; {
-		page, next, err := store.List(ctx, f)
+	for _, err := range catalog.All(ctx, store, catalog.Filter{}) {
 		if err != nil {
 			return n, err
 		}
-		n += len(page)
-		if f.Cursor = next; next == "" {
-			return n, nil
-		}
+		n++
 	}
+	return n, nil
 }

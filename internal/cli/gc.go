@@ -56,18 +56,12 @@ It looks in the regions that the ledger and the catalogue know; --region names o
 
 // knownRegions returns the regions that the catalogue and the ledger name.
 func knownRegions(ctx context.Context, store catalog.Store, l *ledger.Ledger) (all []string, err error) {
-	for f := (catalog.Filter{}); ; {
-		page, next, err := store.List(ctx, f)
+	for r, err := range catalog.All(ctx, store, catalog.Filter{}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range page {
-			for _, x := range r.AMIs {
-				all = append(all, x.Region)
-			}
-		}
-		if f.Cursor = next; next == "" {
-			break
+		for _, x := range r.AMIs {
+			all = append(all, x.Region)
 		}
 	}
 	entries, err := l.List(ctx, ledger.Filter{})

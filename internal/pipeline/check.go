@@ -75,20 +75,15 @@ func wantedOf(ctx context.Context, clients publish.Clients, store catalog.Store,
 
 // latest says whether the catalogue has no newer release of the same name and architecture that is in some region.
 func latest(ctx context.Context, store catalog.Store, r *catalog.Release) (bool, error) {
-	for f := (catalog.Filter{Name: r.Name, Arch: r.Arch}); ; {
-		page, next, err := store.List(ctx, f)
+	for other, err := range catalog.All(ctx, store, catalog.Filter{Name: r.Name, Arch: r.Arch, Kind: r.Kind}) {
 		if err != nil {
 			return false, err
 		}
-		for _, other := range page {
-			if other.Kind == r.Kind && other.Date.After(r.Date) && len(other.AMIs) > 0 {
-				return false, nil
-			}
-		}
-		if f.Cursor = next; next == "" {
-			return true, nil
+		if other.Date.After(r.Date) && len(other.AMIs) > 0 {
+			return false, nil
 		}
 	}
+	return true, nil
 }
 
 // Recorded returns what a release should be by the catalogue alone.

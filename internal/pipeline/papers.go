@@ -60,26 +60,21 @@ func Updates(r catalog.Release, newest *lock.Lock) catalog.Check {
 // that is newer. It returns the checks by release.
 func RecordUpdates(ctx context.Context, store catalog.Store, newest *lock.Lock) (map[string]catalog.Check, error) {
 	all := make(map[string]catalog.Check)
-	for f := (catalog.Filter{Name: newest.Recipe, Arch: newest.Arch, Live: true}); ; {
-		page, next, err := store.List(ctx, f)
+	for r, err := range catalog.All(ctx, store, catalog.Filter{Name: newest.Recipe, Arch: newest.Arch, Live: true}) {
 		if err != nil {
 			return all, err
 		}
-		for _, r := range page {
-			if r, err = store.Get(ctx, r.ID); err != nil {
-				return all, err
-			}
-			c := Updates(r, newest)
-			if r.Check != nil && r.Check.At.After(c.At) {
-				continue // an older lock knows nothing new
-			}
-			if err := store.PutCheck(ctx, r.ID, c); err != nil {
-				return all, err
-			}
-			all[r.ID] = c
+		if r, err = store.Get(ctx, r.ID); err != nil {
+			return all, err
 		}
-		if f.Cursor = next; next == "" {
-			return all, nil
+		c := Updates(r, newest)
+		if r.Check != nil && r.Check.At.After(c.At) {
+			continue // an older lock knows nothing new
 		}
+		if err := store.PutCheck(ctx, r.ID, c); err != nil {
+			return all, err
+		}
+		all[r.ID] = c
 	}
+	return all, nil
 }

@@ -199,18 +199,12 @@ func amiName(ctx context.Context, store catalog.Store, pattern string, r *catalo
 		pattern += "{number}"
 	}
 	taken := map[string]string{} // release by AMI name
-	for f := (catalog.Filter{Name: r.Name, Arch: r.Arch}); ; {
-		page, next, err := store.List(ctx, f)
+	for other, err := range catalog.All(ctx, store, catalog.Filter{Name: r.Name, Arch: r.Arch}) {
 		if err != nil {
 			return "", err
 		}
-		for _, other := range page {
-			for _, ami := range other.AMIs {
-				taken[ami.Name] = other.ID
-			}
-		}
-		if f.Cursor = next; next == "" {
-			break
+		for _, ami := range other.AMIs {
+			taken[ami.Name] = other.ID
 		}
 	}
 	own := make([]string, 0, 1) // the name that this release has already

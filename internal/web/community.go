@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"strings"
 
 	"ingot/internal/catalog"
@@ -51,34 +50,18 @@ func (s *server) archLatest(r *query) (*answer, error) {
 func (s *server) archList(r *query, wanted func(catalog.Release, catalog.AMI) bool) (*answer, error) {
 	list := archAMIs{[]archAMI{}}
 	f := catalog.Filter{Distro: archDistro, Kind: ebs, Live: true, Region: r.PathValue("region"), Arch: r.PathValue("arch")}
-	err := each(r.Context(), s.store, f, func(x catalog.Release) {
+	for x, err := range catalog.All(r.Context(), s.store, f) {
+		if err != nil {
+			return nil, err
+		}
 		if t := r.PathValue("type"); t != "" && t != kernel(x) {
-			return
+			continue
 		}
 		for _, a := range x.AMIs {
 			if a.State != catalog.Candidate && wanted(x, a) {
 				list.AMIs = append(list.AMIs, archAMI{a.ImageID, a.Region, x.Arch, kernel(x), a.Created.UTC().Format(ec2Time)})
 			}
 		}
-	})
-	if err != nil {
-		return nil, err
 	}
 	return asJSON(list)
-}
-
-// each reads all releases that a filter selects, newest first.
-func each(ctx context.Context, store catalog.Store, f catalog.Filter, do func(catalog.Release)) error {
-	for f.Limit = 1000; ; {
-		all, next, err := store.List(ctx, f)
-		if err != nil {
-			return err
-		}
-		for _, r := range all {
-			do(r)
-		}
-		if f.Cursor = next; next == "" {
-			return nil
-		}
-	}
 }

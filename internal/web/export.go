@@ -66,10 +66,13 @@ func (e *export) claim() error {
 func (e *export) write(store catalog.Store) error {
 	ids, places := []string{}, map[string]bool{}
 	var documents []string
-	err := each(e.ctx, store, catalog.Filter{}, func(r catalog.Release) {
+	for r, err := range catalog.All(e.ctx, store, catalog.Filter{}) {
+		if err != nil {
+			return err
+		}
 		ids = append(ids, r.ID)
 		if r.Distro != archDistro || r.Kind != ebs {
-			return
+			continue
 		}
 		for _, a := range r.AMIs {
 			at := "/" + a.Region
@@ -77,9 +80,6 @@ func (e *export) write(store catalog.Store) error {
 				places[p] = true
 			}
 		}
-	})
-	if err != nil {
-		return err
 	}
 	targets := []string{"/latest", "/v1/latest", "/v1/releases", "/v1/openapi.json", "/feed.atom", style.url, script.url, icon.url}
 	for p := range places {

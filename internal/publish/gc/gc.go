@@ -147,20 +147,14 @@ func (c *Collector) gone(ctx context.Context, o Orphan) error {
 // owned returns the ids, and the names of AMIs, that the catalogue and the ledger say a release owns.
 func (c *Collector) owned(ctx context.Context) (map[string]bool, error) {
 	all := map[string]bool{}
-	for f := (catalog.Filter{}); ; {
-		page, next, err := c.Catalog.List(ctx, f)
+	for r, err := range catalog.All(ctx, c.Catalog, catalog.Filter{}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range page {
-			for _, a := range r.AMIs {
-				if a.State != catalog.Retired {
-					all[a.ImageID], all[a.SnapshotID] = true, true
-				}
+		for _, a := range r.AMIs {
+			if a.State != catalog.Retired {
+				all[a.ImageID], all[a.SnapshotID] = true, true
 			}
-		}
-		if f.Cursor = next; next == "" {
-			break
 		}
 	}
 	kept, err := c.Ledger.List(ctx, ledger.Filter{State: ledger.Kept})

@@ -163,22 +163,17 @@ func (r *Retirer) decideIn(ctx context.Context, client EC2, images []Image, dry 
 // images reads the catalogue: all AMIs of a name that are not retired, by region, newest first.
 func (r *Retirer) images(ctx context.Context, name string) (map[string][]Image, error) {
 	all := map[string][]Image{}
-	for f := (catalog.Filter{Name: name}); ; {
-		page, next, err := r.Catalog.List(ctx, f)
+	for release, err := range catalog.All(ctx, r.Catalog, catalog.Filter{Name: name}) {
 		if err != nil {
 			return nil, err
 		}
-		for _, release := range page {
-			for _, a := range release.AMIs {
-				if a.State != catalog.Retired {
-					all[a.Region] = append(all[a.Region], imageOf(&release, a))
-				}
+		for _, a := range release.AMIs {
+			if a.State != catalog.Retired {
+				all[a.Region] = append(all[a.Region], imageOf(&release, a))
 			}
 		}
-		if f.Cursor = next; next == "" {
-			return all, nil
-		}
 	}
+	return all, nil
 }
 
 func imageOf(r *catalog.Release, a catalog.AMI) Image {
