@@ -5,6 +5,7 @@ package distro
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"ingot/internal/disk"
@@ -66,6 +67,13 @@ type Extender interface {
 	ResolveModules(ctx context.Context, rq Request, l *lock.Lock) (*lock.Lock, error)
 	// AddModules builds those modules of the lock that the recipe has, and puts them into the image's finished tree.
 	AddModules(ctx context.Context, b Build) error
+}
+
+// OwnModules returns those modules of a lock that the recipe names: an image that gets modules may have others already.
+func OwnModules(l *lock.Lock, r *recipe.Recipe) []lock.Module {
+	return slices.DeleteFunc(slices.Clone(l.Modules), func(m lock.Module) bool {
+		return !slices.ContainsFunc(r.Modules, func(own recipe.Module) bool { return own.Name == m.Name })
+	})
 }
 
 // Build is one tree in the making.

@@ -143,9 +143,7 @@ func (f *Foundry) intact(ctx context.Context, a *Artifact) error {
 // toBuildWith is a lock of nothing but the recipe's modules and the packages that they are built with.
 func toBuildWith(l *lock.Lock, r *recipe.Recipe) *lock.Lock {
 	out := *l
-	out.Modules = slices.DeleteFunc(slices.Clone(l.Modules), func(m lock.Module) bool {
-		return !slices.ContainsFunc(r.Modules, func(own recipe.Module) bool { return own.Name == m.Name })
-	})
+	out.Modules = distro.OwnModules(l, r)
 	out.Packages = slices.DeleteFunc(slices.Clone(l.Packages), func(p lock.Package) bool {
 		return !slices.ContainsFunc(out.Modules, func(m lock.Module) bool { return slices.Contains(m.Tree, p.ID()) })
 	})

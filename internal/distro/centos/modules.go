@@ -98,9 +98,7 @@ func (c *CentOS) AddModules(ctx context.Context, b distro.Build) (err error) {
 		return err
 	}
 	own := *b.Lock
-	own.Modules = slices.DeleteFunc(slices.Clone(own.Modules), func(m lock.Module) bool {
-		return !slices.ContainsFunc(b.Recipe.Modules, func(r recipe.Module) bool { return r.Name == m.Name })
-	})
+	own.Modules = distro.OwnModules(b.Lock, b.Recipe)
 	b.Lock = &own
 	built, err := c.modules(ctx, b)
 	if err != nil {
