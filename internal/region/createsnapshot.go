@@ -90,9 +90,7 @@ func (a *area) shoot(description string, tags map[string]string, tagsOf func(*vo
 		if l := a.machineOf(v); l != nil {
 			running[l] = append(running[l], &shot{s, v})
 		} else {
-			for _, sum := range v.blocks {
-				a.r.blocks.Hold(sum)
-			}
+			a.r.blocks.HoldAll(maps.Values(v.blocks))
 			if err := errors.Join(s.take(maps.Clone(v.blocks)), a.complete(s, a.effect)); err != nil {
 				return nil, err
 			}
@@ -176,9 +174,7 @@ func (a *area) photograph(l *live, v *volume) (map[int32]blocks.Sum, error) {
 // develop completes a snapshot with what was taken for it.
 func (a *area) develop(s *snapshot, taken map[int32]blocks.Sum, effect faults.Effect, err error) {
 	if a.snapshots.rows[s.ID] != s { // it was deleted
-		for _, sum := range taken {
-			a.r.blocks.Drop(sum)
-		}
+		a.r.blocks.DropAll(maps.Values(taken))
 		return
 	}
 	if err == nil {

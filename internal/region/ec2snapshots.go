@@ -77,7 +77,7 @@ func (a *area) describeSnapshots(in *describeSnapshotsIn) (*describeSnapshotsOut
 		restorable := func(who string) bool {
 			return mine(who) || slices.Contains(a.snapshots.rows[id].Users, who) || who == "all" && a.snapshots.rows[id].Public
 		}
-		if a.visible(id) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) && (len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, mine)) &&
+		if a.visible(id) && has(in.IDs, id) && (len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, mine)) &&
 			(len(in.RestorableBy) == 0 || slices.ContainsFunc(in.RestorableBy, restorable)) {
 			all = append(all, a.snapshotXML(a.snapshot(id)))
 		}

@@ -57,6 +57,15 @@ func tagAttr(tags map[string]string, name string) ([]string, bool) {
 	return keys, true
 }
 
+// has says whether a value is among those that a request names; one that names none takes all.
+func has(named []string, value string) bool { return len(named) == 0 || slices.Contains(named, value) }
+
+// one is the answer to a filter, for objects whose filters have one value each.
+func one(values map[string]string, name string) ([]string, bool) {
+	v, ok := values[name]
+	return []string{v}, ok
+}
+
 // wildcard matches text against a filter's value, in which * is any run, ? any one character, and a
 // backslash takes the meaning away from the next. It takes time in proportion to len(p)·len(s) at worst.
 func wildcard(p, s string) bool {

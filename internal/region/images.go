@@ -232,7 +232,7 @@ func (a *area) describeImages(in *describeImagesIn) (*describeImagesOut, error) 
 			return who == "all" && i.Public || slices.Contains(i.Users, who) || who == "self" && slices.Contains(i.Users, self)
 		}
 		owned := func(who string) bool { return who == "self" || who == self }
-		if a.visible(id) && i.registered() && (i.State != imageDisabled || in.IncludeDisabled) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) &&
+		if a.visible(id) && i.registered() && (i.State != imageDisabled || in.IncludeDisabled) && has(in.IDs, id) &&
 			(len(in.Owners) == 0 || slices.ContainsFunc(in.Owners, owned)) &&
 			(len(in.ExecutableBy) == 0 || slices.ContainsFunc(in.ExecutableBy, executable)) {
 			all = append(all, a.imageXML(i))

@@ -138,7 +138,7 @@ func (in *usageReportsIn) chosen(a *area) ([]*usageReport, error) {
 	var all []*usageReport
 	for id := range a.reports.rows {
 		row, err := a.report(id)
-		if err == nil && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) && (len(in.Images) == 0 || slices.Contains(in.Images, row.Image)) {
+		if err == nil && has(in.IDs, id) && has(in.Images, row.Image) {
 			all = append(all, row)
 		}
 	}

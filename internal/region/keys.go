@@ -242,7 +242,7 @@ func (a *area) describeKeyPairs(in *describeKeyPairsIn) (*describeKeyPairsOut, e
 	}
 	var all []*keyPair
 	for id, k := range a.keys.rows {
-		if (len(in.Names) == 0 || slices.Contains(in.Names, k.Name)) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) {
+		if has(in.Names, k.Name) && has(in.IDs, id) {
 			all = append(all, k)
 		}
 	}

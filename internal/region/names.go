@@ -164,7 +164,7 @@ func (a *area) describeZones(in *describeZonesIn) (*describeZonesOut, error) {
 		if err != nil {
 			return nil, err
 		}
-		if ok && (len(in.Names) == 0 || slices.Contains(in.Names, z.Name)) && (len(in.IDs) == 0 || slices.Contains(in.IDs, z.ID)) {
+		if ok && has(in.Names, z.Name) && has(in.IDs, z.ID) {
 			out.Zones.Items = append(out.Zones.Items, z)
 		}
 	}

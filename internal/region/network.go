@@ -20,11 +20,6 @@ func noVPC(id string) error {
 func noSubnet(id string) error {
 	return errorf("InvalidSubnetID.NotFound", "The subnet ID '%.60s' does not exist", id)
 }
-func has(all []string, value string) bool { return len(all) == 0 || slices.Contains(all, value) }
-func one(m map[string]string, name string) ([]string, bool) {
-	v, ok := m[name]
-	return []string{v}, ok
-}
 
 type describeVpcsIn struct {
 	dryRun
@@ -33,18 +28,20 @@ type describeVpcsIn struct {
 	IDs     []string `q:"VpcId"`
 }
 
+type vpcBlockXML struct {
+	CIDR  string `xml:"cidrBlock"`
+	State string `xml:"cidrBlockState>state"`
+}
+
 type vpcXML struct {
-	ID     string `xml:"vpcId"`
-	Owner  string `xml:"ownerId"`
-	State  string `xml:"state"`
-	CIDR   string `xml:"cidrBlock"`
-	Blocks list[struct {
-		CIDR  string `xml:"cidrBlock"`
-		State string `xml:"cidrBlockState>state"`
-	}] `xml:"cidrBlockAssociationSet"`
-	Options string `xml:"dhcpOptionsId"`
-	Tenancy string `xml:"instanceTenancy"`
-	Default bool   `xml:"isDefault"`
+	ID      string            `xml:"vpcId"`
+	Owner   string            `xml:"ownerId"`
+	State   string            `xml:"state"`
+	CIDR    string            `xml:"cidrBlock"`
+	Blocks  list[vpcBlockXML] `xml:"cidrBlockAssociationSet"`
+	Options string            `xml:"dhcpOptionsId"`
+	Tenancy string            `xml:"instanceTenancy"`
+	Default bool              `xml:"isDefault"`
 }
 
 func (x vpcXML) attr(name string) ([]string, bool) {
@@ -67,10 +64,7 @@ func (a *area) describeVpcs(in *describeVpcsIn) (*describeVpcsOut, error) {
 		return nil, err
 	}
 	x := vpcXML{ID: a.vpcID(), Owner: a.r.opt.AccountID, State: stateAvailable, CIDR: vpcCIDR, Options: a.networkID("dopt-", ""), Tenancy: "default", Default: true}
-	x.Blocks.Items = append(x.Blocks.Items, struct {
-		CIDR  string `xml:"cidrBlock"`
-		State string `xml:"cidrBlockState>state"`
-	}{vpcCIDR, "associated"})
+	x.Blocks.Items = []vpcBlockXML{{vpcCIDR, "associated"}}
 	all, err := choose([]vpcXML{x}, in.Filters, vpcXML.attr)
 	if err != nil {
 		return nil, err

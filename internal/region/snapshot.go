@@ -80,9 +80,7 @@ func (s *snapshot) load(a *area) (err error) {
 		delete(s.base, index)
 	}
 	for _, m := range []map[int32]blocks.Sum{s.base, s.own} {
-		for _, sum := range m {
-			a.r.blocks.Hold(sum)
-		}
+		a.r.blocks.HoldAll(maps.Values(m))
 	}
 	if info, err := os.Stat(s.journalPath()); err == nil {
 		s.lastWrite = info.ModTime()
@@ -115,9 +113,7 @@ func record(index int32, sum blocks.Sum) []byte {
 // inherit gives a new snapshot what its parent shows.
 func (s *snapshot) inherit(a *area, parent *snapshot) error {
 	base := parent.view()
-	for _, sum := range base {
-		a.r.blocks.Hold(sum)
-	}
+	a.r.blocks.HoldAll(maps.Values(base))
 	return s.take(base)
 }
 
@@ -217,9 +213,7 @@ func (s *snapshot) closeJournal() error {
 // remove deletes the block lists and gives up the blocks.
 func (s *snapshot) remove(store *blocks.Store) {
 	for _, m := range []map[int32]blocks.Sum{s.base, s.own} {
-		for _, sum := range m {
-			store.Drop(sum)
-		}
+		store.DropAll(maps.Values(m))
 	}
 	os.Remove(s.basePath()) // a leftover is harmless: no other snapshot will have this id
 	os.Remove(s.journalPath())

@@ -59,9 +59,7 @@ func (a *area) newVolume(spec volumeSpec, zone string, from *snapshot) *volume {
 	if from != nil {
 		v.Lineage, v.blocks = from.Lineage, from.view()
 	}
-	for _, sum := range v.blocks {
-		a.r.blocks.Hold(sum)
-	}
+	a.r.blocks.HoldAll(maps.Values(v.blocks))
 	return v
 }
 
@@ -80,9 +78,7 @@ func (a *area) fill(v *volume, after map[int32]blocks.Sum) error {
 	}
 	before := v.blocks
 	v.blocks = after
-	for _, sum := range before {
-		a.r.blocks.Drop(sum)
-	}
+	a.r.blocks.DropAll(maps.Values(before))
 	return nil
 }
 
@@ -91,9 +87,7 @@ func (a *area) removeVolume(v *volume) error {
 	if err := a.volumes.drop(v.ID); err != nil {
 		return err
 	}
-	for _, sum := range v.blocks {
-		a.r.blocks.Drop(sum)
-	}
+	a.r.blocks.DropAll(maps.Values(v.blocks))
 	v.blocks = nil
 	os.Remove(a.volumeBlocks(v.ID)) // a leftover is harmless: no other volume will have this id
 	return nil
@@ -103,9 +97,7 @@ func (v *volume) load(a *area) (err error) {
 	if v.blocks, err = readRecords(a.volumeBlocks(v.ID)); err != nil {
 		return err
 	}
-	for _, sum := range v.blocks {
-		a.r.blocks.Hold(sum)
-	}
+	a.r.blocks.HoldAll(maps.Values(v.blocks))
 	return nil
 }
 
@@ -133,9 +125,7 @@ func (a *area) contents(v *volume) *volumeImage {
 	if v.Snapshot != "" && (v.Encrypted || a.r.opt.NoiseUnwritten) {
 		img.noise = v.ID
 	}
-	for _, sum := range img.blocks {
-		a.r.blocks.Hold(sum)
-	}
+	a.r.blocks.HoldAll(maps.Values(img.blocks))
 	return img
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 
@@ -24,9 +25,7 @@ type volumeImage struct {
 }
 
 func (v *volumeImage) release() {
-	for _, sum := range v.blocks {
-		v.store.Drop(sum)
-	}
+	v.store.DropAll(maps.Values(v.blocks))
 }
 
 // blank fills buf with what block index reads as where it was never written.
@@ -87,9 +86,7 @@ func (v *volumeImage) read(ctx context.Context, path string) (after map[int32]bl
 	after = map[int32]blocks.Sum{}
 	defer func() {
 		if err != nil {
-			for _, sum := range after {
-				v.store.Drop(sum)
-			}
+			v.store.DropAll(maps.Values(after))
 		}
 	}()
 	buf, blank := make([]byte, blocks.Size), make([]byte, blocks.Size)

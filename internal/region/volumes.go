@@ -153,7 +153,7 @@ func (a *area) describeVolumes(in *describeVolumesIn) (*describeVolumesOut, erro
 	}
 	var all []volumeXML
 	for id, v := range a.volumes.rows {
-		if a.visible(id) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) {
+		if a.visible(id) && has(in.IDs, id) {
 			all = append(all, a.settledVolume(v).xml())
 		}
 	}
@@ -292,7 +292,7 @@ func (a *area) describeModifications(in *describeModificationsIn) (*describeModi
 	}
 	var all []modificationXML
 	for id, v := range a.volumes.rows {
-		if v.Modified != nil && a.visible(id) && (len(in.IDs) == 0 || slices.Contains(in.IDs, id)) {
+		if v.Modified != nil && a.visible(id) && has(in.IDs, id) {
 			all = append(all, v.modificationXML())
 		}
 	}

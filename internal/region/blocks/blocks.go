@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"sync"
@@ -77,6 +78,20 @@ func (s *Store) Hold(sum Sum) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.refs[sum]++
+}
+
+// HoldAll holds each of some blocks.
+func (s *Store) HoldAll(sums iter.Seq[Sum]) {
+	for sum := range sums {
+		s.Hold(sum)
+	}
+}
+
+// DropAll drops each of some blocks.
+func (s *Store) DropAll(sums iter.Seq[Sum]) {
+	for sum := range sums {
+		s.Drop(sum)
+	}
 }
 
 // Drop gives up one reference; the last one takes the block with it.
