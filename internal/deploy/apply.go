@@ -35,6 +35,11 @@ type Account struct {
 // stackLimit bounds how long a stack may take to change.
 const stackLimit = 45 * time.Minute
 
+// pause waits between two looks at the stack.
+func (a *Account) pause(ctx context.Context) error {
+	return retry.Sleep(ctx, cmp.Or(a.Pause, 5*time.Second))
+}
+
 func (a *Account) api() *cloudformation.Client { return cloudformation.NewFromConfig(a.Config) }
 
 func (a *Account) store() *s3.Client {
@@ -157,10 +162,8 @@ func (a *Account) settled(ctx context.Context, name string) (*types.Stack, error
 			why := a.reason(ctx, name)
 			return nil, fault.New(fault.Input, fmt.Errorf("the stack %s is %s: %s", name, status, why), "mend that and run the same command again; a stack that is ROLLBACK_COMPLETE has to be taken away first, by `ingot deploy --delete`")
 		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(cmp.Or(a.Pause, 5*time.Second)):
+		if err := a.pause(ctx); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -270,10 +273,8 @@ func (a *Account) Delete(ctx context.Context, name string) error {
 		case s.StackStatus == types.StackStatusDeleteFailed:
 			return fault.New(fault.Input, fmt.Errorf("the stack %s cannot be taken away: %s", name, a.reason(ctx, id)), "run the same command again")
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(cmp.Or(a.Pause, 5*time.Second)):
+		if err := a.pause(ctx); err != nil {
+			return err
 		}
 	}
 }

@@ -132,10 +132,7 @@ func (w *Worker) poll(ctx context.Context, arn string, busy *idle) error {
 			return fmt.Errorf("asking for work at %s: %w", arn, err)
 		case err != nil:
 			w.Logf("asking for work at %s: %v", arn, err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(pollPause):
-			}
+			_ = retry.Sleep(ctx, pollPause) // the loop asks whether it was cut off
 		case aws.ToString(out.TaskToken) != "":
 			busy.add(1)
 			err := w.step(ctx, *out.TaskToken, aws.ToString(out.Input))

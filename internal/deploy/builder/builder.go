@@ -132,7 +132,7 @@ func (b *Builders) Reap(ctx context.Context, now time.Time, most time.Duration, 
 	}
 	has := map[string]bool{}
 	for _, i := range all {
-		run, age := tag(i.Tags, RunTag), now.Sub(aws.ToTime(i.LaunchTime))
+		run, age := inventory.Tag(i.Tags, RunTag), now.Sub(aws.ToTime(i.LaunchTime))
 		switch {
 		case i.State.Name == types.InstanceStateNameTerminated || i.State.Name == types.InstanceStateNameShuttingDown:
 			if i.StateReason != nil && aws.ToString(i.StateReason.Code) == "Server.SpotInstanceTermination" && slices.Contains(alive, run) {
@@ -177,31 +177,10 @@ func (b *Builders) end(ctx context.Context, ids []string) error {
 	return nil
 }
 
-func (b *Builders) list(ctx context.Context, filters ...types.Filter) (all []types.Instance, err error) {
-	in := &ec2.DescribeInstancesInput{Filters: append(filters, inventory.Filter("tag:"+StackTag, b.Spec.Stack))}
-	for {
-		var out *ec2.DescribeInstancesOutput
-		err := retry.Call(ctx, "ec2:DescribeInstances", retry.Policy{}, func(ctx context.Context) (err error) {
-			out, err = b.EC2.DescribeInstances(ctx, in)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("looking for the machines of %s: %w", b.Spec.Stack, err)
-		}
-		for _, r := range out.Reservations {
-			all = append(all, r.Instances...)
-		}
-		if in.NextToken = out.NextToken; aws.ToString(in.NextToken) == "" {
-			return all, nil
-		}
+func (b *Builders) list(ctx context.Context, filters ...types.Filter) ([]types.Instance, error) {
+	all, err := inventory.ListInstances(ctx, b.EC2, append(filters, inventory.Filter("tag:"+StackTag, b.Spec.Stack))...)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the machines of %s: %w", b.Spec.Stack, err)
 	}
-}
-
-func tag(tags []types.Tag, key string) string {
-	for _, t := range tags {
-		if aws.ToString(t.Key) == key {
-			return aws.ToString(t.Value)
-		}
-	}
-	return ""
+	return all, nil
 }

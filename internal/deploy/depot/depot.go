@@ -18,6 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
 )
 
@@ -68,23 +69,20 @@ func (d *Depot) Get(ctx context.Context, key string) (body []byte, err error) {
 
 // List returns the keys below a prefix, in order.
 func (d *Depot) List(ctx context.Context, prefix string) (keys []string, err error) {
-	in := &s3.ListObjectsV2Input{Bucket: &d.bucket, Prefix: &prefix}
-	for {
-		var out *s3.ListObjectsV2Output
-		err := retry.Call(ctx, "s3:ListBucket", retry.Policy{}, func(ctx context.Context) (err error) {
-			out, err = d.api.ListObjectsV2(ctx, in)
-			return err
-		})
+	err = inventory.Pages(ctx, "s3:ListBucket", retry.Policy{}, func(ctx context.Context, token *string) (*string, error) {
+		out, err := d.api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &d.bucket, Prefix: &prefix, ContinuationToken: token})
 		if err != nil {
-			return nil, fmt.Errorf("listing s3://%s/%s: %w", d.bucket, prefix, err)
+			return nil, err
 		}
 		for _, o := range out.Contents {
 			keys = append(keys, aws.ToString(o.Key))
 		}
-		if in.ContinuationToken = out.NextContinuationToken; in.ContinuationToken == nil {
-			return keys, nil
-		}
+		return out.NextContinuationToken, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing s3://%s/%s: %w", d.bucket, prefix, err)
 	}
+	return keys, nil
 }
 
 // Link returns a URL by which anybody may read an object for as long as the credentials last, at most an hour.

@@ -14,6 +14,7 @@ import (
 	"ingot/internal/deploy/builder"
 	"ingot/internal/deploy/depot"
 	"ingot/internal/factory"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
 )
 
@@ -55,21 +56,18 @@ type Site struct {
 
 // executions lists the runs of a state machine that are going on.
 func (s *Site) executions(ctx context.Context, machine string) (all []types.ExecutionListItem, err error) {
-	in := &sfn.ListExecutionsInput{StateMachineArn: &machine, StatusFilter: types.ExecutionStatusRunning}
-	for {
-		var out *sfn.ListExecutionsOutput
-		err := retry.Call(ctx, "states:ListExecutions", retry.Policy{}, func(ctx context.Context) (err error) {
-			out, err = s.SFN.ListExecutions(ctx, in)
-			return err
-		})
+	err = inventory.Pages(ctx, "states:ListExecutions", retry.Policy{}, func(ctx context.Context, token *string) (*string, error) {
+		out, err := s.SFN.ListExecutions(ctx, &sfn.ListExecutionsInput{StateMachineArn: &machine, StatusFilter: types.ExecutionStatusRunning, NextToken: token})
 		if err != nil {
-			return nil, fmt.Errorf("listing the runs of %s: %w", machine, err)
+			return nil, err
 		}
 		all = append(all, out.Executions...)
-		if in.NextToken = out.NextToken; aws.ToString(in.NextToken) == "" {
-			return all, nil
-		}
+		return out.NextToken, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing the runs of %s: %w", machine, err)
 	}
+	return all, nil
 }
 
 // Older implements station.Cloud.

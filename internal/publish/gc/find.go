@@ -94,20 +94,13 @@ func (s *search) snapshots(ctx context.Context) error {
 }
 
 func (s *search) instances(ctx context.Context) error {
-	return inventory.Pages(ctx, "ec2:DescribeInstances", retry.Policy{}, func(ctx context.Context, token *string) (*string, error) {
-		out, err := s.client.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{expiring()}, MaxResults: aws.Int32(500), NextToken: token})
-		if err != nil {
-			return nil, err
+	all, err := inventory.ListInstances(ctx, s.client, expiring())
+	for _, i := range all {
+		if i.State != nil && i.State.Name != types.InstanceStateNameTerminated && i.State.Name != types.InstanceStateNameShuttingDown {
+			s.consider(ledger.Instance, aws.ToString(i.InstanceId), string(i.State.Name), i.Tags)
 		}
-		for _, r := range out.Reservations {
-			for _, i := range r.Instances {
-				if i.State != nil && i.State.Name != types.InstanceStateNameTerminated && i.State.Name != types.InstanceStateNameShuttingDown {
-					s.consider(ledger.Instance, aws.ToString(i.InstanceId), string(i.State.Name), i.Tags)
-				}
-			}
-		}
-		return out.NextToken, nil
-	})
+	}
+	return err
 }
 
 func (s *search) keyPairs(ctx context.Context) error {

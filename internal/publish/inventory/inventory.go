@@ -33,6 +33,11 @@ type Snapshots interface {
 	DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error)
 }
 
+// Instances are the calls that listing instances makes.
+type Instances interface {
+	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
+}
+
 // Filter returns a filter of EC2.
 func Filter(name string, values ...string) types.Filter {
 	return types.Filter{Name: &name, Values: values}
@@ -72,6 +77,24 @@ func ListSnapshots(ctx context.Context, client Snapshots, f types.Filter) (all [
 		if err != nil {
 			return nil, fmt.Errorf("listing snapshots: %w", err)
 		}
+	}
+	return all, nil
+}
+
+// ListInstances returns the instances that all filters select.
+func ListInstances(ctx context.Context, client Instances, filters ...types.Filter) (all []types.Instance, err error) {
+	err = Pages(ctx, "ec2:DescribeInstances", retry.Policy{}, func(ctx context.Context, token *string) (*string, error) {
+		out, err := client.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: filters, MaxResults: aws.Int32(pageSize), NextToken: token})
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range out.Reservations {
+			all = append(all, r.Instances...)
+		}
+		return out.NextToken, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing instances: %w", err)
 	}
 	return all, nil
 }

@@ -9,13 +9,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ebs"
 
+	"ingot/internal/disk"
 	"ingot/internal/fault"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
 )
-
-// BlockSize is the size of a block in bytes.
-const BlockSize = 512 << 10
 
 // EBS are the calls that reading makes to the EBS direct APIs, each a permission that it needs.
 type EBS interface {
@@ -42,7 +40,7 @@ func List(ctx context.Context, client EBS, snapshot string) (map[int32]string, e
 	return tokens, nil
 }
 
-// Read returns a block, of BlockSize bytes.
+// Read returns a block, of disk.BlockSize bytes.
 func Read(ctx context.Context, client EBS, snapshot string, index int32, token string) (data []byte, err error) {
 	err = retry.Call(ctx, "ebs:GetSnapshotBlock", retry.Policy{}, func(ctx context.Context) error {
 		out, err := client.GetSnapshotBlock(ctx, &ebs.GetSnapshotBlockInput{SnapshotId: &snapshot, BlockIndex: &index, BlockToken: &token})
@@ -50,8 +48,8 @@ func Read(ctx context.Context, client EBS, snapshot string, index int32, token s
 			return err
 		}
 		defer out.BlockData.Close()
-		data, err = io.ReadAll(io.LimitReader(out.BlockData, BlockSize+1))
-		if err == nil && len(data) != BlockSize {
+		data, err = io.ReadAll(io.LimitReader(out.BlockData, disk.BlockSize+1))
+		if err == nil && len(data) != disk.BlockSize {
 			err = fault.Newf(fault.Unreachable, "the block has %d bytes", len(data))
 		}
 		return err
@@ -80,9 +78,9 @@ func NewReader(ctx context.Context, client EBS, snapshot string, tokens map[int3
 // ReadAt implements io.ReaderAt.
 func (r *Reader) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
-		index, within := int32((off+int64(n))/BlockSize), (off+int64(n))%BlockSize
+		index, within := int32((off+int64(n))/disk.BlockSize), (off+int64(n))%disk.BlockSize
 		if r.tokens[index] == "" {
-			m := min(len(p)-n, int(BlockSize-within))
+			m := min(len(p)-n, int(disk.BlockSize-within))
 			clear(p[n : n+m])
 			n += m
 			continue

@@ -225,7 +225,7 @@ func (r *run) await(ctx context.Context, id string) (i *types.Instance, reason s
 	limit, cancel := context.WithTimeout(ctx, cmp.Or(r.Limit, defaultLimit))
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		all, err := r.instances(limit, inventory.Filter("instance-id", id))
+		all, err := inventory.ListInstances(limit, r.client, inventory.Filter("instance-id", id))
 		switch {
 		case ctx.Err() != nil:
 			return nil, "", context.Cause(ctx)
@@ -311,24 +311,9 @@ func (r *run) login(ctx context.Context, i *types.Instance) (said, reason string
 	return "passed", ""
 }
 
-// instances returns those that a filter selects.
-func (r *run) instances(ctx context.Context, filters ...types.Filter) (all []types.Instance, err error) {
-	err = inventory.Pages(ctx, "ec2:DescribeInstances", retry.Policy{}, func(ctx context.Context, token *string) (*string, error) {
-		out, err := r.client.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: filters, NextToken: token})
-		if err != nil {
-			return nil, err
-		}
-		for _, x := range out.Reservations {
-			all = append(all, x.Instances...)
-		}
-		return out.NextToken, nil
-	})
-	return all, err
-}
-
 // end ends what this run has launched of the image: the instance of an id, what else its tags lead to, and its key pairs.
 func (r *run) end(ctx context.Context, id string) error {
-	all, err := r.instances(ctx, inventory.Filter("tag:"+publish.TagRun, r.RunID), inventory.Filter("tag:"+publish.TagImage, r.Image))
+	all, err := inventory.ListInstances(ctx, r.client, inventory.Filter("tag:"+publish.TagRun, r.RunID), inventory.Filter("tag:"+publish.TagImage, r.Image))
 	if err != nil {
 		return err
 	}
