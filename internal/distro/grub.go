@@ -51,7 +51,8 @@ exit 1
 
 // bindStubs puts the stubs into files that a sandbox can show in the programs' places.
 func bindStubs(b Build) (binds []sandbox.Bind, remove func(), err error) {
-	dir, err := os.MkdirTemp("", "ingot-stubs-*")
+	// Beside the tree: whatever kills this process, the next build takes both away.
+	dir, err := os.MkdirTemp(filepath.Dir(b.Root), ".stubs-*")
 	if err != nil {
 		return nil, nil, fmt.Errorf("preparing GRUB: %w", err)
 	}

@@ -170,7 +170,7 @@ func TestWalkKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWalkKilled$")
-			cmd.Env = append(os.Environ(), publisher+"="+string(text))
+			cmd.Env = append(os.Environ(), publisher+"="+string(text), "TMPDIR="+t.TempDir()) // what it cannot remove any more
 			started, killed := make(chan struct{}), make(chan struct{})
 			w.at = call
 			w.then = func() {

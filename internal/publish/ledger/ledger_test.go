@@ -121,7 +121,7 @@ func TestKilled(t *testing.T) {
 	for range 3 {
 		wg.Go(func() {
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilled$")
-			cmd.Env = append(os.Environ(), "LEDGER="+path)
+			cmd.Env = append(os.Environ(), "LEDGER="+path, "TMPDIR="+t.TempDir()) // what it cannot remove any more
 			out, err := cmd.StdoutPipe()
 			if err == nil {
 				err = cmd.Start()
