@@ -125,7 +125,7 @@ func (a *app) serveOn(ctx context.Context, l net.Listener, runs web.Runs, with s
 func servesAlready(ctx context.Context, address string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/latest", nil)
+	rq, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/healthz", nil)
 	if err != nil {
 		return false
 	}

@@ -81,9 +81,9 @@ var patterns = func() map[string]*regexp.Regexp {
 	return all
 }()
 
-// check looks at a request's parameters and returns what of them names the answer.
-func (e *endpoint) check(r *http.Request) (key string, err error) {
-	for _, name := range e.inPath() {
+// check looks at a request's parameters, of which inPath names those of the path, and returns what of them names the answer.
+func (e *endpoint) check(r *http.Request, inPath []string) (key string, err error) {
+	for _, name := range inPath {
 		if !patterns[name].MatchString(r.PathValue(name)) {
 			return "", errNotFound
 		}

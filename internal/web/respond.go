@@ -28,7 +28,6 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // What the headers say, as slices: they are put into each answer as they are.
 var (
-	serverName    = []string{ServerName}
 	noSniff       = []string{"nosniff"}
 	anyOrigin     = []string{"*"} // any site may read what is public
 	exposed       = []string{"ETag"}
@@ -126,7 +125,6 @@ type header struct {
 func seal(a *answer) *sealed {
 	s := &sealed{answer: a}
 	set := func(name string, value []string) { s.headers = append(s.headers, header{name, value}) }
-	set("Server", serverName)
 	set("X-Content-Type-Options", noSniff)
 	if a.kind != "" {
 		set("Content-Type", []string{a.kind})
@@ -138,12 +136,14 @@ func seal(a *answer) *sealed {
 		a.vary = varyEncoding
 	}
 	set("Vary", a.vary)
-	more := dataHeaders
-	if strings.HasPrefix(a.kind, "text/html") {
-		more = pageHeaders
-	} else {
+	more := pageHeaders
+	if !strings.HasPrefix(a.kind, "text/html") {
+		more = dataHeaders
 		set("Access-Control-Allow-Origin", anyOrigin)
 		set("Access-Control-Expose-Headers", exposed)
+	}
+	if a.kind == jsonKind { // which no browser renders
+		more = nil
 	}
 	for _, all := range []map[string][]string{more, a.header} {
 		for name, value := range all {
@@ -252,17 +252,17 @@ func wantsPage(accept string) bool {
 
 // handle makes a handler of an endpoint.
 func (s *server) handle(e *endpoint) http.Handler {
-	count := s.metrics.of(e.id)
+	count, inPath := s.metrics.of(e.id), e.inPath()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		status := s.look(e, r).send(w, r)
+		status := s.look(e, inPath, r).send(w, r)
 		count.add(status, time.Since(began))
 	})
 }
 
 // look returns the answer to a request, from the cache if it is there.
-func (s *server) look(e *endpoint, r *http.Request) *sealed {
-	key, err := e.check(r)
+func (s *server) look(e *endpoint, inPath []string, r *http.Request) *sealed {
+	key, err := e.check(r, inPath)
 	if err == nil {
 		if e.path == "/{$}" && wantsPage(r.Header.Get("Accept")) {
 			key = "page " + key
