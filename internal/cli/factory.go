@@ -232,7 +232,7 @@ func (a *app) sayRun(ctx context.Context, j *journal.Journal, r journal.Run) err
 		}
 		for _, s := range steps {
 			if s.State == journal.Failed {
-				kind = s.Kind()
+				kind = s.Kind
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"ingot/internal/factory/course"
 	"ingot/internal/fault"
 	"ingot/internal/progress"
 )
@@ -40,7 +41,7 @@ func (j *Journal) Cancel(ctx context.Context, id int64) error {
 	defer release()
 	w := &work{Driver: &Driver{Journal: j}, run: r}
 	w.ctx, w.stop = context.WithCancelCause(ctx)
-	return w.end(decision{end: Cancelled})
+	return w.end(course.Decision{End: Cancelled})
 }
 
 // Approve opens the gates of a run.

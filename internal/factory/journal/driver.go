@@ -8,11 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"ingot/internal/factory/course"
 	"ingot/internal/factory/flow"
 	"ingot/internal/fault"
 	"ingot/internal/progress"
@@ -90,30 +90,30 @@ func (w *work) loop() error {
 			return err
 		}
 		if r.cancel {
-			return w.end(decision{end: Cancelled})
+			return w.end(course.Decision{End: Cancelled})
 		}
 		steps, err := w.Journal.Steps(w.ctx, r.ID)
 		if err != nil {
 			return err
 		}
-		next := decide(&r.Flow, steps, w.Journal.clock.Now())
-		if next.end != "" {
+		next := course.Decide(&r.Flow, steps, w.Journal.clock.Now())
+		if next.End != "" {
 			return w.end(next)
 		}
 		if err := w.settle(next); err != nil {
 			return err
 		}
-		for _, s := range next.start {
+		for _, s := range next.Start {
 			if err := w.start(s, steps); err != nil {
 				return err
 			}
 		}
 		var due <-chan time.Time
 		switch {
-		case len(next.skip)+len(next.pass) > 0:
+		case len(next.Skip)+len(next.Pass) > 0:
 			continue
-		case !next.wait.IsZero():
-			due = w.Journal.clock.After(next.wait.Sub(w.Journal.clock.Now()))
+		case !next.Wait.IsZero():
+			due = w.Journal.clock.After(next.Wait.Sub(w.Journal.clock.Now()))
 		}
 		select {
 		case <-w.ctx.Done():
@@ -144,12 +144,12 @@ func (w *work) begin() error {
 }
 
 // settle records the steps that are over without being done.
-func (w *work) settle(d decision) error {
-	if len(d.skip)+len(d.pass) == 0 {
+func (w *work) settle(d course.Decision) error {
+	if len(d.Skip)+len(d.Pass) == 0 {
 		return nil
 	}
 	return w.Journal.db.Write(w.ctx, fmt.Sprintf("going on with run %d", w.run.ID), func(tx *sql.Tx) error {
-		for state, steps := range map[State][]Step{Skipped: d.skip, Done: d.pass} {
+		for state, steps := range map[State][]Step{Skipped: d.Skip, Done: d.Pass} {
 			for _, s := range steps {
 				s.State = state
 				if err := endStep(w.ctx, tx, w.run.ID, &w.run.Flow, s, w.Journal.clock.Now()); err != nil {
@@ -226,24 +226,17 @@ func (w *work) attempt(def flow.Step, s Step, doc json.RawMessage) (output json.
 // finish records what became of an attempt.
 func (w *work) finish(def flow.Step, s Step, output json.RawMessage, err error) error {
 	ctx, now := context.WithoutCancel(w.ctx), w.Journal.clock.Now()
-	switch policy := def.Retry.Policy(); {
-	case err == nil:
-		s.State, s.Output, s.Error, s.Hint = Done, output, "", ""
-	case w.ctx.Err() != nil: // cut off: it is done again when the run is taken up
+	if err != nil && w.ctx.Err() != nil { // cut off: it is done again when the run is taken up
 		w.log.line(s, "cut off")
 		return w.again(ctx, s, now)
-	default:
-		s.Failures++
-		s.Error, s.Hint, s.kind = err.Error(), fault.HintOf(err), fault.KindOf(err)
-		if slices.Contains(flow.Transient(), s.kind) && s.Failures < policy.Attempts {
-			pause := policy.Pause(s.Failures)
-			w.log.line(s, fmt.Sprintf("attempt %d failed, the next one is in %v: %s", s.Failures, pause, s.Error))
-			return w.again(ctx, s, now.Add(pause))
-		}
+	}
+	s.Settle(def, output, err, now)
+	switch {
+	case s.State == Waiting:
+		w.log.line(s, fmt.Sprintf("attempt %d failed, the next one is in %v: %s", s.Failures, s.Due.Sub(now), s.Error))
+		return w.again(ctx, s, s.Due)
+	case err != nil:
 		w.log.line(s, "failed: "+s.Error)
-		if s.State = Failed; s.kind == fault.Partial && output != nil {
-			s.State, s.Output = Partial, output
-		}
 	}
 	return w.Journal.db.Write(ctx, "recording the end of step "+s.Name, func(tx *sql.Tx) error {
 		return endStep(ctx, tx, w.run.ID, &w.run.Flow, s, now)
@@ -254,26 +247,23 @@ func (w *work) finish(def flow.Step, s Step, output json.RawMessage, err error) 
 func (w *work) again(ctx context.Context, s Step, due time.Time) error {
 	return w.Journal.db.Write(ctx, "recording an attempt at step "+s.Name, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "UPDATE step SET state = ?, failures = ?, due = ?, error = ?, kind = ?, hint = ? WHERE run = ? AND name = ? AND item = ?",
-			Waiting, s.Failures, milli(due), s.Error, s.kind.Exit(), s.Hint, w.run.ID, s.Name, s.Item)
+			Waiting, s.Failures, milli(due), s.Error, s.Kind.Exit(), s.Hint, w.run.ID, s.Name, s.Item)
 		return err
 	})
 }
 
 // end ends the run: steps that are running are stopped, those that wait are left.
-func (w *work) end(d decision) error {
+func (w *work) end(d course.Decision) error {
 	left := Skipped
-	if d.end == Cancelled {
+	if d.End == Cancelled {
 		left = Cancelled
 	}
 	w.stop(errCancelled)
 	w.running.Wait()
 	ctx, now := context.WithoutCancel(w.ctx), w.Journal.clock.Now()
 	var reason, hint string
-	if d.cause != nil && d.end != Unchanged {
-		reason, hint = d.cause.Name+": "+d.cause.Error, d.cause.Hint
-		if d.cause.Item != "" {
-			reason = d.cause.Name + " " + d.cause.Item + ": " + d.cause.Error
-		}
+	if d.Cause != nil && d.End != Unchanged {
+		reason, hint = d.Cause.Reason(), d.Cause.Hint
 	}
 	return w.Journal.db.Write(ctx, fmt.Sprintf("ending run %d", w.run.ID), func(tx *sql.Tx) error {
 		for _, change := range []struct {
@@ -281,14 +271,14 @@ func (w *work) end(d decision) error {
 			args []any
 		}{
 			{"UPDATE step SET state = ? WHERE run = ? AND state IN (?, ?)", []any{left, w.run.ID, Waiting, Running}},
-			{"UPDATE run SET state = ?, ended = ?, error = ?, hint = ?, cancel = 0 WHERE id = ?", []any{d.end, milli(now), reason, hint, w.run.ID}},
+			{"UPDATE run SET state = ?, ended = ?, error = ?, hint = ?, cancel = 0 WHERE id = ?", []any{d.End, milli(now), reason, hint, w.run.ID}},
 			{"INSERT OR IGNORE INTO pipeline (name) VALUES (?)", []any{w.run.Pipeline}},
 		} {
 			if _, err := tx.ExecContext(ctx, change.text, change.args...); err != nil {
 				return err
 			}
 		}
-		return w.count(ctx, tx, d.end)
+		return w.count(ctx, tx, d.End)
 	})
 }
 

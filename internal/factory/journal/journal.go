@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ingot/internal/database"
+	"ingot/internal/factory/course"
 	"ingot/internal/factory/flow"
 	"ingot/internal/fault"
 	"ingot/internal/hold"
@@ -24,25 +25,24 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// State is how far a run or a step has come.
-type State string
-
-// The states of runs and of steps. A run is queued, then running; a step waits, runs, and waits again between two
-// attempts. The others are final.
-const (
-	Queued    State = "queued"
-	Waiting   State = "waiting"
-	Running   State = "running"
-	Done      State = "done"
-	Unchanged State = "unchanged" // a run that found nothing to do
-	Partial   State = "partial"   // done for some items, or in part
-	Failed    State = "failed"
-	Skipped   State = "skipped" // a step that was not to be done, since one before it failed or ended the run
-	Cancelled State = "cancelled"
+// State and Step are how far a run, or a step of one, has come.
+type (
+	State = course.State
+	Step  = course.Step
 )
 
-// Over reports whether a run or step of this state is over.
-func (s State) Over() bool { return s != Queued && s != Waiting && s != Running }
+// The states of package course.
+const (
+	Queued    = course.Queued
+	Waiting   = course.Waiting
+	Running   = course.Running
+	Done      = course.Done
+	Unchanged = course.Unchanged
+	Partial   = course.Partial
+	Failed    = course.Failed
+	Skipped   = course.Skipped
+	Cancelled = course.Cancelled
+)
 
 // Run is one run of a pipeline.
 type Run struct {
@@ -59,26 +59,6 @@ type Run struct {
 
 	Flow   flow.Pipeline `json:"-"` // as it was when the run was ordered
 	cancel bool
-}
-
-// Step is a step of a run, or one item of a step over a list.
-type Step struct {
-	Name     string          `json:"name"`
-	Item     string          `json:"item,omitempty"`
-	Token    string          `json:"-"`
-	State    State           `json:"state"`
-	Attempts int             `json:"attempts"` // begun
-	Failures int             `json:"failures,omitempty"`
-	Due      time.Time       `json:"due,omitzero"` // of the next attempt
-	Started  time.Time       `json:"started,omitzero"`
-	Ended    time.Time       `json:"ended,omitzero"`
-	Progress string          `json:"progress,omitempty"` // how far it has come, for people, while it runs
-	Output   json.RawMessage `json:"output,omitempty"`
-	Error    string          `json:"error,omitempty"`
-	Hint     string          `json:"hint,omitempty"`
-
-	approved bool
-	kind     fault.Kind
 }
 
 // Journal is an open journal.
@@ -236,12 +216,12 @@ func addStep(ctx context.Context, tx *sql.Tx, run int64, name, item string) erro
 // endStep records that a step is over, and adds the items of the steps over its output.
 func endStep(ctx context.Context, tx *sql.Tx, run int64, p *flow.Pipeline, s Step, now time.Time) error {
 	_, err := tx.ExecContext(ctx, "UPDATE step SET state = ?, failures = ?, ended = ?, output = ?, error = ?, kind = ?, hint = ? WHERE run = ? AND name = ? AND item = ?",
-		s.State, s.Failures, milli(now), string(s.Output), s.Error, s.kind.Exit(), s.Hint, run, s.Name, s.Item)
+		s.State, s.Failures, milli(now), string(s.Output), s.Error, s.Kind.Exit(), s.Hint, run, s.Name, s.Item)
 	if err != nil || s.State != Done && s.State != Partial || s.Item != "" {
 		return err
 	}
 	for _, next := range p.Steps {
-		items, err := listOver(next, s)
+		items, err := course.ListOver(next, s)
 		if err != nil {
 			return err
 		}

@@ -80,11 +80,11 @@ func (j *Journal) Steps(ctx context.Context, id int64) ([]Step, error) {
 		var due, started, ended int64
 		var output string
 		var exit int
-		err = scan(&s.Name, &s.Item, &s.Token, &s.State, &s.Attempts, &s.Failures, &due, &started, &ended, &s.approved, &output, &s.Error, &exit, &s.Hint, &s.Progress)
+		err = scan(&s.Name, &s.Item, &s.Token, &s.State, &s.Attempts, &s.Failures, &due, &started, &ended, &s.Approved, &output, &s.Error, &exit, &s.Hint, &s.Progress)
 		if s.State != Running {
 			s.Progress = ""
 		}
-		s.Due, s.Started, s.Ended, s.kind = fromMilli(due), fromMilli(started), fromMilli(ended), kindOf(exit)
+		s.Due, s.Started, s.Ended, s.Kind = fromMilli(due), fromMilli(started), fromMilli(ended), kindOf(exit)
 		if output != "" {
 			s.Output = json.RawMessage(output)
 		}
@@ -103,9 +103,6 @@ func (j *Journal) Steps(ctx context.Context, id int64) ([]Step, error) {
 	}
 	return all, nil
 }
-
-// Kind returns the kind of the step's error.
-func (s Step) Kind() fault.Kind { return s.kind }
 
 // kindOf returns the kind that has an exit code.
 func kindOf(exit int) fault.Kind {
