@@ -141,13 +141,18 @@ func unpack(ctx context.Context, m *Manifest, src Source, secret *Secret, write 
 	return nil
 }
 
-func decode(m *Manifest, plain io.Reader, write func(image io.Reader) error) error {
+func decode(m *Manifest, decrypted io.Reader, write func(image io.Reader) error) error {
+	plain := newAhead(decrypted)
 	zip, err := gzip.NewReader(plain)
 	if err != nil {
+		plain.Close()
 		return fault.Newf(fault.Trust, "decompressing: %w", err)
 	}
+	unzipped := newAhead(zip)
+	defer unzipped.Close()
+	defer plain.Close() // first, for the other may be waiting for it
 	digest := sha1.New()
-	archive := &limited{r: io.TeeReader(zip, digest), left: maxHeaders}
+	archive := &limited{r: io.TeeReader(unzipped, digest), left: maxHeaders}
 	body, err := member(archive, m)
 	if err != nil {
 		return err
