@@ -40,7 +40,23 @@ func Backup(ctx context.Context, path, to string) error {
 // Restore makes the content of the SQLite catalogue at path that of a backup, which may be of an older ingot. The
 // catalogue may be in use: whoever reads sees all of the old one or all of the new one. If there is one, it is backed up
 // into the file before; "" does without.
-func Restore(ctx context.Context, path, backup, before string) (err error) {
+func Restore(ctx context.Context, path, backup, before string) error {
+	return OpenBackup(ctx, backup, func(copied string) error {
+		if _, err := os.Stat(path); err == nil && before != "" {
+			if err := Backup(ctx, path, before); err != nil {
+				return err
+			}
+		}
+		db, err := database.Open(ctx, path, migrations)
+		if err != nil {
+			return err
+		}
+		return errors.Join(db.Replace(ctx, copied), db.Close())
+	})
+}
+
+// OpenBackup verifies a backup, which may be of an older ingot, and calls use with a catalogue that is a copy of it for as long as that takes.
+func OpenBackup(ctx context.Context, backup string, use func(path string) error) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("restoring the catalogue from %s: %w", backup, err)
@@ -62,16 +78,7 @@ func Restore(ctx context.Context, path, backup, before string) (err error) {
 	if err := errors.Join(from.Verify(ctx), from.Close()); err != nil {
 		return err
 	}
-	if _, err := os.Stat(path); err == nil && before != "" {
-		if err := Backup(ctx, path, before); err != nil {
-			return err
-		}
-	}
-	db, err := database.Open(ctx, path, migrations)
-	if err != nil {
-		return err
-	}
-	return errors.Join(db.Replace(ctx, copied), db.Close())
+	return use(copied)
 }
 
 func copyFile(to, from string) error {

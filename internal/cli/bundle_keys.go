@@ -96,7 +96,11 @@ MANIFEST is a file, which is replaced and kept as MANIFEST.bak, or s3://BUCKET/â
 				return err
 			}
 		}
-		said := fmt.Sprintf("%s is for %s now: its key opens with EC2's certificate %s", cmp.Or(out, args[0]), o.Region, cert.Fingerprint)
+		is := "is for %s now: its key opens"
+		if *dry {
+			is = "would be for %s: its key would open"
+		}
+		said := fmt.Sprintf("%s "+is+" with EC2's certificate %s", cmp.Or(out, args[0]), o.Region, cert.Fingerprint)
 		if kernel != m.KernelID {
 			said += fmt.Sprintf("; the kernel %s became %s", kernel, m.KernelID)
 		}

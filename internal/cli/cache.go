@@ -42,16 +42,21 @@ func (a *app) cacheVerb() *cobra.Command {
 		Args:  args(0, 0, "no arguments"),
 	}
 	days := prune.Flags().Int("days", 30, "keep what was used within this many `DAYS`; 0 removes everything")
+	dry := prune.Flags().Bool("dry-run", false, "say how much would be freed, and remove nothing")
 	prune.RunE = asRoot(func(cmd *cobra.Command, _ []string) error {
 		f, err := a.foundry()
 		if err != nil {
 			return err
 		}
-		freed, err := f.Prune(cmd.Context(), time.Duration(*days)*24*time.Hour)
+		freed, err := f.Prune(cmd.Context(), time.Duration(*days)*24*time.Hour, *dry)
 		if err != nil {
 			return err
 		}
-		return a.say(map[string]int64{"freed": freed}, "Freed %s", bytesText(freed))
+		said := "Freed"
+		if *dry {
+			said = "Would free"
+		}
+		return a.say(map[string]any{"freed": freed, "dry_run": *dry}, "%s %s", said, bytesText(freed))
 	})
 	cmd.AddCommand(prune)
 	return cmd

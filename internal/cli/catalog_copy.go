@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -26,7 +27,11 @@ none. What the other one has beside stays there; run again after a failure.`,
 			return fault.New(fault.Missing, fmt.Errorf("copying a catalogue: %w", err), "")
 		}
 		if *dry {
-			args = args[:1]
+			n, err := countReleases(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.say(map[string]any{"releases": n, "dry_run": true}, "Would copy %s", count(n, "release"))
 		}
 		var stores []catalog.Store
 		for _, where := range args {
@@ -37,13 +42,6 @@ none. What the other one has beside stays there; run again after a failure.`,
 			a.closers = append(a.closers, store.Close)
 			stores = append(stores, store)
 		}
-		if *dry {
-			n, err := countReleases(cmd.Context(), stores[0])
-			if err != nil {
-				return err
-			}
-			return a.say(map[string]any{"releases": n, "dry_run": true}, "Would copy %s", count(n, "release"))
-		}
 		n, err := catalog.Copy(cmd.Context(), stores[0], stores[1])
 		if err != nil {
 			return err
@@ -53,7 +51,13 @@ none. What the other one has beside stays there; run again after a failure.`,
 	return cmd
 }
 
-func countReleases(ctx context.Context, store catalog.Store) (n int, err error) {
+// countReleases says how many releases a catalogue has.
+func countReleases(ctx context.Context, where string) (n int, err error) {
+	store, err := catalog.Open(ctx, where)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
 	for _, err := range catalog.All(ctx, store, catalog.Filter{}) {
 		if err != nil {
 			return n, err

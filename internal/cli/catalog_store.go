@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -45,10 +46,14 @@ func (a *app) catalogRestoreVerb() *cobra.Command {
 first, beside it. It may be in use: readers see all of the old one or all of the new one.`,
 		Args: args(1, 1, "the file of a backup"),
 	}
+	dry := cmd.Flags().Bool("dry-run", false, "verify the backup, say what is in it, and change nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, err := a.catalogPath()
 		if err != nil {
 			return err
+		}
+		if *dry {
+			return a.lookRestore(cmd.Context(), path, args[0])
 		}
 		before := ""
 		if _, err := os.Stat(path); err == nil {
@@ -66,26 +71,49 @@ first, beside it. It may be in use: readers see all of the old one or all of the
 	return cmd
 }
 
+// lookRestore says what restoring a catalogue from a backup would replace by what.
+func (a *app) lookRestore(ctx context.Context, path, backup string) error {
+	now, then := 0, 0
+	err := catalog.OpenBackup(ctx, backup, func(copied string) (err error) {
+		then, err = countReleases(ctx, copied)
+		return err
+	})
+	if _, e := os.Stat(path); e == nil && err == nil {
+		now, err = countReleases(ctx, path)
+	}
+	if err != nil {
+		return err
+	}
+	return a.say(map[string]any{"restored": backup, "releases": then, "replaced": now, "dry_run": true},
+		"Would replace the catalogue, which has %s, by %s, which has %d", count(now, "release"), backup, then)
+}
+
 func (a *app) catalogExportVerb() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "export DIR",
 		Short: "Write pages and JSON into a folder, for any web server",
 		Long: `Write the pages and the JSON of ` + "`ingot serve`" + ` into a folder, for any web server that takes index.html and index.json
 for the index of a folder (nginx: index index.html index.json). Run again, it changes what has changed and removes what is gone;
 a folder with other files is refused. What takes a query is left out: filters work in the browser, with JavaScript.`,
 		Args: args(1, 1, "the folder"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			store, err := a.catalog(cmd.Context())
-			if err != nil {
-				return err
-			}
-			n, err := web.Export(cmd.Context(), store, web.Options{Version: Version}, args[0])
-			if err != nil {
-				return err
-			}
-			return a.say(map[string]any{"dir": args[0], "files": n}, "%s in %s", count(n, "file"), args[0])
-		},
 	}
+	dry := cmd.Flags().Bool("dry-run", false, "say how many files would be written and removed, and do neither")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		store, err := a.catalog(cmd.Context())
+		if err != nil {
+			return err
+		}
+		e, err := web.Export(cmd.Context(), store, web.Options{Version: Version}, args[0], *dry)
+		if err != nil {
+			return err
+		}
+		v := map[string]any{"dir": args[0], "files": e.Files, "written": e.Written, "removed": e.Removed, "dry_run": *dry}
+		if *dry {
+			return a.say(v, "Would write %s of %d in %s, and remove %d", count(e.Written, "file"), e.Files, args[0], e.Removed)
+		}
+		return a.say(v, "%s in %s", count(e.Files, "file"), args[0])
+	}
+	return cmd
 }
 
 func (a *app) catalogOutdatedVerb() *cobra.Command {
@@ -97,6 +125,7 @@ date with the repositories, and record the differences: they show on the pages o
 		Args: args(1, 1, "one recipe"),
 	}
 	set := recipeFlags(cmd)
+	dry := cmd.Flags().Bool("dry-run", false, "say it, and record nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		store, err := a.catalog(cmd.Context())
 		if err != nil {
@@ -107,7 +136,7 @@ date with the repositories, and record the differences: they show on the pages o
 			if err != nil {
 				return err
 			}
-			checks, err := pipeline.RecordUpdates(cmd.Context(), store, l)
+			checks, err := pipeline.RecordUpdates(cmd.Context(), store, l, *dry)
 			if err != nil {
 				return err
 			}

@@ -27,12 +27,13 @@ The packages under aur: in a recipe are built when the lock is written.`,
 	set := recipeFlags(cmd)
 	upgrade := cmd.Flags().String("upgrade", "", "choose the newest of everything, or of these `PACKAGES`")
 	cmd.Flags().Lookup("upgrade").NoOptDefVal = "*"
+	dry := cmd.Flags().Bool("dry-run", false, "say what would change, and leave the lock as it is")
 	run := func(cmd *cobra.Command, args []string) error {
 		f, err := a.foundry()
 		if err != nil {
 			return err
 		}
-		o := pipeline.LockOptions{Upgrade: *upgrade != ""}
+		o := pipeline.LockOptions{Upgrade: *upgrade != "", Dry: *dry}
 		if o.Upgrade && *upgrade != "*" {
 			o.Packages = strings.Split(*upgrade, ",")
 		}
@@ -45,7 +46,7 @@ The packages under aur: in a recipe are built when the lock is written.`,
 			if err != nil {
 				return err
 			}
-			return a.sayLock(r, before, l, changed)
+			return a.sayLock(r, before, l, changed, *dry)
 		})
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -66,9 +67,9 @@ The packages under aur: in a recipe are built when the lock is written.`,
 	return cmd
 }
 
-func (a *app) sayLock(r *recipe.Recipe, before, l *lock.Lock, changed bool) error {
+func (a *app) sayLock(r *recipe.Recipe, before, l *lock.Lock, changed, dry bool) error {
 	path := pipeline.LockPath(r)
-	out := map[string]any{"lock": path, "packages": len(l.Packages), "changed": changed, "digest": l.Digest()}
+	out := map[string]any{"lock": path, "packages": len(l.Packages), "changed": changed, "digest": l.Digest(), "dry_run": dry}
 	if !changed {
 		return a.say(out, "%s is up to date: %d packages of %s", path, len(l.Packages), l.Date.Format("2006-01-02"))
 	}
@@ -82,7 +83,11 @@ func (a *app) sayLock(r *recipe.Recipe, before, l *lock.Lock, changed bool) erro
 			fmt.Fprintln(&text, c)
 		}
 	}
-	fmt.Fprintf(&text, "Wrote %s: %d packages, %s, of %s", path, len(l.Packages), bytesText(bytes), l.Date.Format("2006-01-02"))
+	said := "Wrote"
+	if dry {
+		said = "Would write"
+	}
+	fmt.Fprintf(&text, "%s %s: %d packages, %s, of %s", said, path, len(l.Packages), bytesText(bytes), l.Date.Format("2006-01-02"))
 	return a.say(out, "%s", text.String())
 }
 

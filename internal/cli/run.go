@@ -18,6 +18,7 @@ type runFlags struct {
 	*lineFlags
 	from, approve                       string
 	graph, locked, force, anew, enabled bool
+	dry                                 bool
 }
 
 func (a *app) runVerb() *cobra.Command {
@@ -36,6 +37,7 @@ While ingot serve RECIPE... works for the same state folder, it is given the run
 	}
 	f := &runFlags{lineFlags: addLineFlags(cmd)}
 	cmd.Flags().BoolVar(&f.graph, "graph", false, "draw the pipeline, and do nothing (with --json, print it)")
+	cmd.Flags().BoolVar(&f.dry, "dry-run", false, "say which steps would be done, with which packages, and where to; and do nothing of it")
 	cmd.Flags().StringVar(&f.from, "from", "", "repeat the last run from this `STEP` on")
 	cmd.Flags().BoolVar(&f.locked, "locked", false, "take the packages of the lock, and no newer ones")
 	cmd.Flags().BoolVar(&f.force, "force", false, "go on even if nothing changed since the last release")
@@ -119,6 +121,9 @@ func (a *app) runOnce(ctx context.Context, f *runFlags, paths []string) error {
 	if err != nil {
 		return err
 	}
+	if f.dry {
+		return a.foresee(ctx, f, j, lines)
+	}
 	release, busy := j.Hold("ingot run")
 	if fault.KindOf(busy) == fault.Exists {
 		return a.orderElsewhere(ctx, f, j, lines, busy)
@@ -159,42 +164,6 @@ func (a *app) sayRuns(ctx context.Context, j *journal.Journal, runs []journal.Ru
 		return fault.New(fault.Partial, err, fault.HintOf(err))
 	}
 	return err
-}
-
-// order orders a run of each line, or has the last one go on if it was cut off or cancelled.
-func (f *runFlags) order(ctx context.Context, j *journal.Journal, lines []factory.Line) (ids []int64, err error) {
-	for _, l := range lines {
-		last, err := j.Runs(ctx, l.Recipe.Name, 1)
-		if err != nil {
-			return nil, err
-		}
-		if len(last) == 1 && f.from == "" {
-			switch r := last[0]; {
-			case !r.State.Over():
-				ids = append(ids, r.ID)
-				continue
-			case r.State == journal.Cancelled && !f.anew:
-				if err := j.Resume(ctx, r.ID); err != nil {
-					return nil, err
-				}
-				ids = append(ids, r.ID)
-				continue
-			}
-		}
-		o := l.Order("manual")
-		if f.from != "" {
-			if len(last) == 0 {
-				return nil, fault.New(fault.Missing, fmt.Errorf("%s had no run yet that could be repeated from %s", l.Recipe.Name, f.from), "run it without --from")
-			}
-			o.From, o.Of, o.Cause = f.from, last[0].ID, fmt.Sprintf("repeat of %d from %s", last[0].ID, f.from)
-		}
-		id, err := j.Submit(ctx, o)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
 }
 
 // beginWithin is how long another process has to begin a run that was ordered.

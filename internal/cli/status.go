@@ -161,11 +161,19 @@ func (a *app) cancelVerb() *cobra.Command {
 		Short: "End a run; ingot run goes on with it later, from the step that it was in",
 		Args:  args(1, 1, "a run, by its number or its image's name"),
 	}
+	dry := cmd.Flags().Bool("dry-run", false, "say what would be ended, and end nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		j, r, err := a.findRun(ctx, args[0])
 		if err != nil {
 			return err
+		}
+		if *dry && !r.State.Over() {
+			left, err := j.Left(ctx, r)
+			if err != nil {
+				return err
+			}
+			return a.say(map[string]any{"run": r.ID, "left": left, "dry_run": true}, "Would end run %d of %s, which has still to do: %s", r.ID, r.Pipeline, strings.Join(left, ", "))
 		}
 		if err := j.Cancel(ctx, r.ID); err != nil {
 			return err

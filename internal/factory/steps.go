@@ -17,6 +17,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/lock"
 	"ingot/internal/pipeline"
+	"ingot/internal/progress"
 	"ingot/internal/publish"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/recipe"
@@ -48,9 +49,9 @@ func (f *Factory) Tasks() map[string]flow.Func {
 }
 
 // foundry returns the foundry for one step.
-func (f *Factory) foundry(c flow.Call) *pipeline.Foundry {
+func (f *Factory) foundry(task *progress.Reporter) *pipeline.Foundry {
 	own := *f.Foundry
-	own.Progress = c.Progress
+	own.Progress = task
 	return &own
 }
 
@@ -77,30 +78,37 @@ func (f *Factory) resolve(ctx context.Context, c flow.Call, in begun) (out Resol
 	if err != nil {
 		return out, err
 	}
+	return f.choose(ctx, c.Progress, r, in.Input, false)
+}
+
+// choose chooses the packages of a run, and says whether they, or what is done with them, have changed since the last one. A dry one
+// leaves the lock as it is.
+func (f *Factory) choose(ctx context.Context, task *progress.Reporter, r *recipe.Recipe, in Input, dry bool) (out Resolved, err error) {
 	path := pipeline.LockPath(r)
 	before, err := lock.Read(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return out, err
 	}
-	l, changed, err := f.foundry(c).Resolve(ctx, r, pipeline.LockOptions{Upgrade: !in.Input.Locked})
+	l, changed, err := f.foundry(task).Resolve(ctx, r, pipeline.LockOptions{Upgrade: !in.Locked, Dry: dry})
 	if err != nil {
 		return out, err
 	}
 	if changed && before != nil {
 		if samePackages(before, l) && before.Asked == l.Asked { // only the indexes are newer: that makes no other image
-			if err := before.Write(path); err != nil {
-				return out, err
+			if l = before; !dry {
+				if err := before.Write(path); err != nil {
+					return out, err
+				}
 			}
-			l = before
 		}
 		for _, change := range pipeline.Changes(before, l) {
-			c.Progress.Logf("%s", change)
+			task.Logf("%s", change)
 			if len(out.Changes) < maxChanges {
 				out.Changes = append(out.Changes, change.String())
 			}
 		}
 	}
-	out.Lock, out.Packages, out.Regions = l.Digest(), len(l.Packages), in.Input.Regions
+	out.Lock, out.Packages, out.Regions = l.Digest(), len(l.Packages), in.Regions
 	if out.Recipe, err = r.Digest(); err != nil {
 		return out, err
 	}
@@ -108,7 +116,7 @@ func (f *Factory) resolve(ctx context.Context, c flow.Call, in begun) (out Resol
 		return out, err
 	}
 	last, err := f.past().LastResolved(ctx, r.Name)
-	if err != nil || last == nil || in.Input.Force {
+	if err != nil || last == nil || in.Force {
 		return out, err
 	}
 	out.Unchanged = last.Lock == out.Lock
@@ -116,7 +124,7 @@ func (f *Factory) resolve(ctx context.Context, c flow.Call, in begun) (out Resol
 		out.Unchanged = out.Unchanged && last.Recipe == out.Recipe && last.Builder == out.Builder && slices.Equal(last.Regions, out.Regions)
 	}
 	if out.Unchanged {
-		c.Progress.Logf("nothing changed since the last release")
+		task.Logf("nothing changed since the last release")
 	}
 	return out, nil
 }
@@ -143,7 +151,7 @@ func (f *Factory) build(ctx context.Context, c flow.Call, in resolved) (out Buil
 	if err := os.MkdirAll(out.Dir, 0o755); err != nil {
 		return out, fmt.Errorf("making the output folder: %w", err)
 	}
-	a, _, err := f.foundry(c).Build(ctx, r, out.Dir, pipeline.LockOptions{})
+	a, _, err := f.foundry(c.Progress).Build(ctx, r, out.Dir, pipeline.LockOptions{})
 	if err != nil {
 		return out, err
 	}
@@ -192,7 +200,7 @@ func (f *Factory) boot(ctx context.Context, c flow.Call, in built) (out Booted, 
 	if err != nil {
 		return out, err
 	}
-	verdicts, err := f.foundry(c).Boot(ctx, a, pipeline.BootOptions{Test: r.Test})
+	verdicts, err := f.foundry(c.Progress).Boot(ctx, a, pipeline.BootOptions{Test: r.Test})
 	for _, v := range verdicts {
 		if !v.Passed {
 			logConsole(c, a.BootDir(v.Firmware, v.Bus))
@@ -243,15 +251,12 @@ func (f *Factory) publish(ctx context.Context, c flow.Call, in built, to stage, 
 	if to != open {
 		o.Publish = o.Publish.Private()
 	}
-	kinds := r.Publish.Kinds
-	if len(kinds) == 0 {
-		kinds = []string{recipe.EBS}
-	}
+	kinds := kinds(r)
 	results = map[string][]publish.Result{}
 	failed := map[string]bool{}
 	var errs []error
 	for _, o.Kind = range kinds {
-		release, all, err := f.foundry(c).Publish(ctx, a, o)
+		release, all, err := f.foundry(c.Progress).Publish(ctx, a, o)
 		if release != nil {
 			releases, results[release.ID] = append(releases, release.ID), all
 		}
@@ -264,6 +269,14 @@ func (f *Factory) publish(ctx context.Context, c flow.Call, in built, to stage, 
 	}
 	done = slices.DeleteFunc(done, func(region string) bool { return failed[region] })
 	return releases, results, done, worst(errs)
+}
+
+// kinds are the kinds of AMIs that a recipe wants.
+func kinds(r *recipe.Recipe) []string {
+	if len(r.Publish.Kinds) == 0 {
+		return []string{recipe.EBS}
+	}
+	return r.Publish.Kinds
 }
 
 // worst joins errors so that the kind is that of one which does not pass by itself, if there is one.

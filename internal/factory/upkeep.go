@@ -23,11 +23,11 @@ func (f *Factory) check(ctx context.Context, c flow.Call, in begun) (out Checked
 	if err != nil || len(live) == 0 {
 		return out, err
 	}
-	l, _, err := f.foundry(c).Resolve(ctx, r, pipeline.LockOptions{Upgrade: true, Dry: true})
+	l, _, err := f.foundry(c.Progress).Resolve(ctx, r, pipeline.LockOptions{Upgrade: true, Dry: true})
 	if err != nil {
 		return out, err
 	}
-	checks, err := pipeline.RecordUpdates(ctx, f.Publish.Catalog, l)
+	checks, err := pipeline.RecordUpdates(ctx, f.Publish.Catalog, l, false)
 	if err != nil {
 		return out, err
 	}

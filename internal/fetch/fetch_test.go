@@ -608,12 +608,14 @@ func TestUsageAndPrune(t *testing.T) {
 	if _, ok := c.Cached(fileOf(old).SHA256); !ok { // a use, which keeps it
 		t.Error("gone")
 	}
-	if freed, err := c.Prune(t.Context(), 24*time.Hour); freed != 0 || err != nil {
+	if freed, err := c.Prune(t.Context(), 24*time.Hour, false); freed != 0 || err != nil {
 		t.Errorf("freed %d bytes, %v", freed, err)
 	}
 	os.Chtimes(p, past, past)
-	if freed, err := c.Prune(t.Context(), 24*time.Hour); freed != 1000 || err != nil {
-		t.Errorf("freed %d bytes, %v", freed, err)
+	for _, dry := range []bool{true, false} {
+		if freed, err := c.Prune(t.Context(), 24*time.Hour, dry); freed != 1000 || err != nil {
+			t.Errorf("freed %d bytes, %v", freed, err)
+		}
 	}
 	if files, n, _ := c.Usage(t.Context()); files != 1 || n != 2000 {
 		t.Errorf("%d files, %d bytes", files, n)

@@ -20,10 +20,10 @@ func (c *Client) Usage(ctx context.Context) (files int, bytes int64, err error) 
 	return files, bytes, err
 }
 
-// Prune removes what has not been used for a time, and returns how many bytes that freed. A part that a
-// build is downloading stays. The time should be longer than any build, which reads its files after
-// fetching them.
-func (c *Client) Prune(ctx context.Context, olderThan time.Duration) (freed int64, err error) {
+// Prune removes what has not been used for a time, and returns how many bytes that freed; a dry one removes nothing, and
+// returns how many it would. A part that a build is downloading stays. The time should be longer than any build, which
+// reads its files after fetching them.
+func (c *Client) Prune(ctx context.Context, olderThan time.Duration, dry bool) (freed int64, err error) {
 	limit := time.Now().Add(-olderThan)
 	err = c.walk(ctx, func(name string, info fs.FileInfo) error {
 		if info.ModTime().After(limit) {
@@ -37,8 +37,10 @@ func (c *Client) Prune(ctx context.Context, olderThan time.Duration) (freed int6
 		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 			return nil // in use
 		}
-		if err := os.Remove(name); err != nil {
-			return ignoreGone(err)
+		if !dry {
+			if err := os.Remove(name); err != nil {
+				return ignoreGone(err)
+			}
 		}
 		freed += info.Size()
 		return nil

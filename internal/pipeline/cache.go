@@ -26,45 +26,52 @@ func (f *Foundry) Usage(ctx context.Context) ([]Room, error) {
 	if err != nil {
 		return nil, err
 	}
-	rooms := []Room{{"downloads", filepath.Join(f.Cache, "downloads"), files, bytes}}
-	for _, name := range []string{"expanded", "trees", "aur"} {
+	all := []Room{{"downloads", filepath.Join(f.Cache, "downloads"), files, bytes}}
+	for _, name := range rooms {
 		r := Room{Name: name, Path: filepath.Join(f.Cache, name)}
-		err := filepath.WalkDir(r.Path, func(_ string, e fs.DirEntry, err error) error {
+		if r.Files, r.Bytes, err = measure(ctx, r.Path); err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// rooms are the parts of the cache that hold folders; the other one is fetch's.
+var rooms = []string{"expanded", "trees", "aur"}
+
+// measure counts the files at a path and below it, and their bytes.
+func measure(ctx context.Context, path string) (files int, bytes int64, err error) {
+	err = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreGone(err)
+		}
+		if e.Type().IsRegular() {
+			info, err := e.Info()
 			if err != nil {
 				return ignoreGone(err)
 			}
-			if e.Type().IsRegular() {
-				info, err := e.Info()
-				if err != nil {
-					return ignoreGone(err)
-				}
-				r.Files++
-				r.Bytes += info.Size()
-			}
-			return ctx.Err()
-		})
-		if err != nil {
-			return nil, fmt.Errorf("measuring the cache: %w", err)
+			files++
+			bytes += info.Size()
 		}
-		rooms = append(rooms, r)
+		return ctx.Err()
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("measuring the cache: %w", err)
 	}
-	return rooms, nil
+	return files, bytes, nil
 }
 
 // Prune removes what has not been used for the given time from every part of the cache, and returns how
-// many bytes that freed.
-func (f *Foundry) Prune(ctx context.Context, unused time.Duration) (freed int64, err error) {
+// many bytes that freed; a dry one removes nothing, and returns how many it would.
+func (f *Foundry) Prune(ctx context.Context, unused time.Duration, dry bool) (freed int64, err error) {
 	task := f.Progress.Begin("prune", 0, progress.Items)
 	defer func() { task.End(err) }()
-	if freed, err = f.Fetch.Prune(ctx, unused); err != nil {
-		return freed, err
-	}
-	before, err := f.Usage(ctx)
-	if err != nil {
+	if freed, err = f.Fetch.Prune(ctx, unused, dry); err != nil {
 		return freed, err
 	}
 	limit := f.Now().Add(-unused)
-	for _, name := range []string{"expanded", "trees", "aur"} {
+	for _, name := range rooms {
 		entries, err := os.ReadDir(filepath.Join(f.Cache, name))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return freed, err
@@ -74,17 +81,18 @@ func (f *Foundry) Prune(ctx context.Context, unused time.Duration) (freed int64,
 			if err != nil || info.ModTime().After(limit) {
 				continue
 			}
-			if err := os.RemoveAll(filepath.Join(f.Cache, name, e.Name())); err != nil {
+			path := filepath.Join(f.Cache, name, e.Name())
+			_, size, err := measure(ctx, path)
+			if err != nil {
+				return freed, err
+			}
+			if freed += size; dry {
+				continue
+			}
+			if err := os.RemoveAll(path); err != nil {
 				return freed, fmt.Errorf("pruning the cache: %w", err)
 			}
 		}
-	}
-	after, err := f.Usage(ctx)
-	if err != nil {
-		return freed, err
-	}
-	for i := range before[1:] {
-		freed += before[i+1].Bytes - after[i+1].Bytes
 	}
 	return freed, nil
 }

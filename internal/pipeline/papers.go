@@ -57,8 +57,8 @@ func Updates(r catalog.Release, newest *lock.Lock) catalog.Check {
 }
 
 // RecordUpdates tells the releases of a lock's image that can be launched, with regard to architecture, what the lock has
-// that is newer. It returns the checks by release.
-func RecordUpdates(ctx context.Context, store catalog.Store, newest *lock.Lock) (map[string]catalog.Check, error) {
+// that is newer; dry, it tells nobody. It returns the checks by release.
+func RecordUpdates(ctx context.Context, store catalog.Store, newest *lock.Lock, dry bool) (map[string]catalog.Check, error) {
 	all := make(map[string]catalog.Check)
 	for r, err := range catalog.All(ctx, store, catalog.Filter{Name: newest.Recipe, Arch: newest.Arch, Live: true}) {
 		if err != nil {
@@ -71,8 +71,10 @@ func RecordUpdates(ctx context.Context, store catalog.Store, newest *lock.Lock) 
 		if r.Check != nil && r.Check.At.After(c.At) {
 			continue // an older lock knows nothing new
 		}
-		if err := store.PutCheck(ctx, r.ID, c); err != nil {
-			return all, err
+		if !dry {
+			if err := store.PutCheck(ctx, r.ID, c); err != nil {
+				return all, err
+			}
 		}
 		all[r.ID] = c
 	}

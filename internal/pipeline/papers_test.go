@@ -29,10 +29,6 @@ func TestRecordUpdates(t *testing.T) {
 	}
 	newest := &lock.Lock{Recipe: "debian-12", Arch: "x86_64", Date: catalogtest.Day(9), Packages: []lock.Package{
 		{Name: "bash", Arch: "amd64", Version: now.Packages[0].Version}, {Name: "libc6", Arch: "amd64", Version: "2.36-10"}, {Name: "new", Arch: "amd64", Version: "1"}}}
-	got, err := RecordUpdates(t.Context(), store, newest)
-	if err != nil || len(got) != 2 {
-		t.Fatalf("%v, %v", got, err)
-	}
 	check := func(id string, want *catalog.Check) {
 		t.Helper()
 		r, err := store.Get(t.Context(), id)
@@ -43,6 +39,14 @@ func TestRecordUpdates(t *testing.T) {
 			t.Errorf("%s: %s", id, d)
 		}
 	}
+	if got, err := RecordUpdates(t.Context(), store, newest, true); err != nil || len(got) != 2 {
+		t.Errorf("dry: %v, %v", got, err)
+	}
+	check(old.ID, nil)
+	got, err := RecordUpdates(t.Context(), store, newest, false)
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%v, %v", got, err)
+	}
 	libc := catalog.Update{Name: "libc6", Arch: "amd64", Version: "2.36-9", Newest: "2.36-10"}
 	check(old.ID, &catalog.Check{At: newest.Date, Updates: []catalog.Update{libc}})
 	check(now.ID, &catalog.Check{At: newest.Date, Updates: []catalog.Update{}})
@@ -50,7 +54,7 @@ func TestRecordUpdates(t *testing.T) {
 	check(gone.ID, nil)
 
 	newest.Date, newest.Packages[0].Version = newest.Date.Add(-time.Hour), "0"
-	if got, err := RecordUpdates(t.Context(), store, newest); err != nil || len(got) != 0 {
+	if got, err := RecordUpdates(t.Context(), store, newest, false); err != nil || len(got) != 0 {
 		t.Errorf("an older lock was taken for news: %v, %v", got, err)
 	}
 }

@@ -135,7 +135,7 @@ func (f *Foundry) ask(ctx context.Context, a *Artifact, o *PublishOptions, p *pu
 			return err
 		}
 	}
-	regions, err := o.regions(ctx)
+	regions, err := o.Destinations(ctx)
 	if err != nil {
 		return err
 	}
@@ -169,8 +169,8 @@ func parameterNames(p *recipe.Publish, r *catalog.Release) []string {
 	return names
 }
 
-// regions returns the regions to publish to, the best-effort ones last.
-func (o *PublishOptions) regions(ctx context.Context) ([]string, error) {
+// Destinations returns the regions to publish to, the best-effort ones last.
+func (o *PublishOptions) Destinations(ctx context.Context) ([]string, error) {
 	wanted := o.Publish.Regions
 	switch {
 	case len(o.Regions) > 0:

@@ -215,7 +215,7 @@ func withoutScript(t *testing.T, ctx context.Context) {
 // staticSite filters the export on a server that knows nothing of filters.
 func staticSite(t *testing.T, ctx context.Context) {
 	dir := t.TempDir()
-	if _, err := Export(t.Context(), fill(t), Options{}, dir); err != nil {
+	if _, err := Export(t.Context(), fill(t), Options{}, dir, false); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))

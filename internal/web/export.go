@@ -21,19 +21,28 @@ import (
 	"ingot/internal/fault"
 )
 
+// Exported says what an export came to.
+type Exported struct {
+	Files   int // that the folder has
+	Written int // of these, since they were not there or had other content
+	Removed int // that nothing stands for any more
+}
+
 // Export writes pages and JSON into a folder, for any web server that takes index.html and index.json for the index of a
 // folder. A file that is as it should be is not touched, and files of the export before that nothing stands for any more are
-// removed: dir must be empty or one that Export made. It returns how many files there are.
-func Export(ctx context.Context, store catalog.Store, o Options, dir string) (int, error) {
+// removed: dir must be empty or one that Export made. A dry export changes nothing, and says what it would come to.
+func Export(ctx context.Context, store catalog.Store, o Options, dir string, dry bool) (Exported, error) {
 	o.static = true
-	e := &export{ctx: ctx, root: dir, seen: make(map[string]bool), handler: Handler(store, o)}
+	e := &export{ctx: ctx, root: dir, dry: dry, seen: make(map[string]bool), handler: Handler(store, o)}
 	if err := e.claim(); err != nil {
-		return 0, err
+		return Exported{}, err
 	}
 	if err := e.write(store); err != nil {
-		return 0, fmt.Errorf("exporting the catalogue to %s: %w", dir, err)
+		return Exported{}, fmt.Errorf("exporting the catalogue to %s: %w", dir, err)
 	}
-	return len(e.seen), e.sweep()
+	err := e.sweep()
+	e.done.Files = len(e.seen)
+	return e.done, err
 }
 
 // exportMark is the file that says that a folder is an export's.
@@ -42,8 +51,10 @@ const exportMark = ".ingot-export"
 type export struct {
 	ctx     context.Context
 	root    string
+	dry     bool
 	handler http.Handler
 	seen    map[string]bool
+	done    Exported
 }
 
 // claim makes the folder, or refuses one with other people's files.
@@ -56,11 +67,23 @@ func (e *export) claim() error {
 	if _, err := os.Stat(mark); err != nil && len(entries) > 0 {
 		return fault.New(fault.Exists, fmt.Errorf("exporting the catalogue: %s holds files that are no export's", e.root), "choose an empty folder")
 	}
-	if err := os.MkdirAll(e.root, 0o755); err != nil {
+	return e.put(exportMark, nil)
+}
+
+// put makes a file what it should be.
+func (e *export) put(name string, body []byte) error {
+	e.seen[name] = true
+	full := filepath.Join(e.root, filepath.FromSlash(name))
+	if have, err := os.ReadFile(full); err == nil && bytes.Equal(have, body) {
+		return nil
+	}
+	if e.done.Written++; e.dry {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
 		return err
 	}
-	e.seen[exportMark] = true
-	return os.WriteFile(mark, nil, 0o644)
+	return renameio.WriteFile(full, body, 0o644)
 }
 
 func (e *export) write(store catalog.Store) error {
@@ -134,15 +157,7 @@ func (e *export) file(target, accept, index string) error {
 		index = "index.json"
 	}
 	name := path.Join(strings.TrimPrefix(target, "/"), index)
-	e.seen[name] = true
-	full := filepath.Join(e.root, filepath.FromSlash(name))
-	if have, err := os.ReadFile(full); err == nil && bytes.Equal(have, body) {
-		return nil
-	}
-	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-		return err
-	}
-	return renameio.WriteFile(full, body, 0o644)
+	return e.put(name, body)
 }
 
 func (e *export) ask(target, accept string) ([]byte, int, error) {
@@ -174,6 +189,9 @@ func (w *recorder) Write(b []byte) (n int, err error) { return w.body.Write(b) }
 func (e *export) sweep() error {
 	var folders []string
 	err := filepath.WalkDir(e.root, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && p == e.root { // a dry one does not make it
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -184,10 +202,15 @@ func (e *export) sweep() error {
 		case d.IsDir():
 			folders = append(folders, p)
 		case !e.seen[filepath.ToSlash(name)]:
-			return os.Remove(p)
+			if e.done.Removed++; !e.dry {
+				return os.Remove(p)
+			}
 		}
 		return nil
 	})
+	if e.dry {
+		return err
+	}
 	for _, p := range slices.Backward(folders) {
 		_ = os.Remove(p) // those that are empty
 	}

@@ -21,9 +21,13 @@ func TestExport(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "site")
-	n, err := Export(t.Context(), store, Options{}, dir)
-	if err != nil || n < 40 {
-		t.Fatalf("%d files, %v", n, err)
+	would, err := Export(t.Context(), store, Options{}, dir, true)
+	if _, e := os.Stat(dir); err != nil || e == nil {
+		t.Errorf("a dry export made the folder, or failed: %v", err)
+	}
+	first, err := Export(t.Context(), store, Options{}, dir, false)
+	if err != nil || first.Files < 40 || first.Written != first.Files || first != would {
+		t.Fatalf("%+v, dry %+v, %v", first, would, err)
 	}
 	files := http.FileServer(http.Dir(dir))
 	static := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // as `index index.html index.json` of nginx
@@ -61,11 +65,14 @@ func TestExport(t *testing.T) {
 	if err := os.WriteFile(stray, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := Export(t.Context(), store, Options{}, dir); err != nil || again != n {
-		t.Errorf("%d files, %v", again, err)
-	}
-	if _, err := os.Stat(filepath.Dir(stray)); err == nil {
-		t.Error("what is gone is still there")
+	for _, dry := range []bool{true, false} {
+		again, err := Export(t.Context(), store, Options{}, dir, dry)
+		if want := (Exported{Files: first.Files, Removed: 1}); err != nil || again != want {
+			t.Errorf("dry %v: %+v, %v", dry, again, err)
+		}
+		if _, err := os.Stat(filepath.Dir(stray)); (err == nil) != dry {
+			t.Errorf("dry %v: what is gone: %v", dry, err)
+		}
 	}
 	if after, e := os.Stat(filepath.Join(dir, "v1", "releases", one.ID, "index.json")); err != nil || e != nil || !os.SameFile(before, after) {
 		t.Errorf("an unchanged file was written again: %v, %v", err, e)
@@ -76,7 +83,7 @@ func TestExport(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(other, "thesis.txt"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Export(t.Context(), store, Options{}, other); fault.KindOf(err) != fault.Exists {
+	if _, err := Export(t.Context(), store, Options{}, other, false); fault.KindOf(err) != fault.Exists {
 		t.Errorf("%v", err)
 	}
 }

@@ -180,6 +180,43 @@ func (j *Journal) Submit(ctx context.Context, o Order) (id int64, err error) {
 	return id, err
 }
 
+// Left returns the names of the steps that a run has still to do when it goes on. A step over a list whose items are not known
+// is among them.
+func (j *Journal) Left(ctx context.Context, r Run) (names []string, err error) {
+	steps, err := j.Steps(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, def := range r.Flow.Steps {
+		known, left := false, false
+		for _, s := range steps {
+			if s.Name == def.Name {
+				known, left = true, left || !s.State.Over() || s.State == Cancelled
+			}
+		}
+		if left || !known {
+			names = append(names, def.Name)
+		}
+	}
+	return names, nil
+}
+
+// Anew returns the names of the steps that an order would have done: all of the pipeline, or those of a repeat.
+func (j *Journal) Anew(ctx context.Context, o Order) (names []string, err error) {
+	var former []Step
+	if o.From != "" {
+		if former, err = j.repeatable(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	for _, def := range o.Flow.Steps {
+		if !slices.ContainsFunc(former, func(s Step) bool { return s.Name == def.Name }) {
+			names = append(names, def.Name)
+		}
+	}
+	return names, nil
+}
+
 // repeatable returns the steps of a former run that are not to be done anew.
 func (j *Journal) repeatable(ctx context.Context, o Order) ([]Step, error) {
 	if _, ok := o.Flow.Step(o.From); !ok {
