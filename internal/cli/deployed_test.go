@@ -59,6 +59,7 @@ type plantation struct {
 	definition []byte
 	recipe     *recipe.Recipe
 	packages   []debtest.Package
+	guests     *cloudtest.Guests // what is launched of the images
 
 	mu       sync.Mutex
 	boot     string // what boot tests say
@@ -76,7 +77,7 @@ func newPlantation(t *testing.T) *plantation {
 		t.Skip("a sandbox needs root")
 	}
 	asltest.Need(t, "aws-local-stepfunctions")
-	p := &plantation{T: t, dir: t.TempDir(), boot: "passed", activities: asltest.NewActivities(t), player: asltest.NewPlayer(t), key: debtest.NewKey(t)}
+	p := &plantation{T: t, dir: t.TempDir(), boot: "passed", guests: cloudtest.NewGuests(t), activities: asltest.NewActivities(t), player: asltest.NewPlayer(t), key: debtest.NewKey(t)}
 	p.catalog = filepath.Join(p.dir, "catalog.db")
 	p.openRegion()
 	p.packages = ownSet(t)
@@ -103,7 +104,7 @@ func (p *plantation) archive() {
 
 func (p *plantation) writeRecipe() {
 	dir := filepath.Join(p.dir, "home")
-	text := fmt.Sprintf("name: img\ndistro: debian\nrelease: bookworm\nmirrors: [%q]\nkeys: [{fingerprint: %s, file: keys/key.asc}]\ndisk: {firmware: uefi}\npublish: {regions: [%s], public: true}\n",
+	text := fmt.Sprintf("name: img\ndistro: debian\nrelease: bookworm\nmirrors: [%q]\nkeys: [{fingerprint: %s, file: keys/key.asc}]\ndisk: {firmware: uefi}\npublish: {regions: [%s], public: true, smoke: {regions: first}}\n",
 		p.mirror, p.key.Fingerprint(), strings.Join(fiveRegions, ", "))
 	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "keys"), 0o755), os.WriteFile(filepath.Join(dir, "img.yaml"), []byte(text), 0o644),
 		os.WriteFile(filepath.Join(dir, "secret"), []byte("not for others"), 0o600), os.WriteFile(filepath.Join(dir, "keys/key.asc"), p.key.Public(p), 0o644)); err != nil {
@@ -218,11 +219,11 @@ type worker struct {
 }
 
 // Start implements region.Runner: the machine does what its script ends with.
-func (p *plantation) Start(_ context.Context, l region.Launch) (region.Running, error) {
+func (p *plantation) Start(ctx context.Context, l region.Launch) (region.Running, error) {
 	line := strings.ReplaceAll(string(l.UserData), "\\\n", "")
 	_, line, found := strings.Cut(line, "./ingot worker ")
-	if !found {
-		return nil, errors.New("the script starts no worker")
+	if !found { // a smoke launch
+		return p.guests.Start(ctx, l)
 	}
 	return p.work(l.Instance, strings.Fields(strings.NewReplacer("'", "", "--quiet", "").Replace(line))...)
 }
@@ -377,6 +378,9 @@ func TestDeployed(t *testing.T) {
 	if told := p.messages(); len(told) != 1 || told[0].Event != "released" || len(told[0].Images) != 5 {
 		t.Errorf("told: %+v", told)
 	}
+	if n := p.guests.Started(); n != 1 {
+		t.Errorf("the image was launched %d times", n)
+	}
 
 	t.Log("nothing changed")
 	if err := p.run("second"); err != nil {
@@ -438,6 +442,24 @@ func TestDeployed(t *testing.T) {
 	if got := strings.Join(p.releases(), ", "); strings.Count(got, "public") != 2 {
 		t.Errorf("the catalogue: %v", got)
 	}
+
+	t.Log("an image that boots in its test, and not in the cloud")
+	p.boot = "passed"
+	p.guests.Says("Linux version 6.1\n[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\n")
+	err = p.run("in the cloud")
+	if asltest.Kind(err) != fault.Verdict {
+		t.Errorf("it ended with %v", err)
+	}
+	if told := p.messages(); len(told) != 1 || told[0].Event != "failed" || !strings.Contains(told[0].Error, "smoke: ami-") || !strings.Contains(strings.Join(told[0].Console, "\n"), "Kernel panic") {
+		t.Errorf("told: %+v", told)
+	}
+	if ids := p.alive(); len(ids) > 0 {
+		t.Errorf("machines that did not end: %v", ids)
+	}
+	if got := strings.Join(p.releases(), ", "); strings.Count(got, "public") != 2 {
+		t.Errorf("the catalogue: %v", got)
+	}
+	p.guests.Says(cloudtest.Healthy)
 
 	t.Log("a run while another one is at work")
 	p.activities.Running("older", "fifth")

@@ -3,13 +3,11 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"ingot/internal/fault"
-	"ingot/internal/progress"
-	"ingot/internal/publish/smoke"
+	"ingot/internal/pipeline"
 	"ingot/internal/recipe"
 )
 
@@ -39,19 +37,9 @@ func (a *app) smoke(ctx context.Context, w *publication, s *smokeFlags) error {
 		if x.Err != nil {
 			continue
 		}
-		l := smoke.Launch{Clients: o.Clients, Ledger: o.Ledger, Region: x.Region, ImageID: x.ImageID, Image: release.ID, Arch: release.Arch, Release: release.ID,
-			RunID: o.RunID, Type: s.kind, Subnet: s.subnet, User: w.art.Manifest.User, Legacy: w.art.Manifest.OldSSH}
-		l.Task = a.reporter.Begin("launch "+x.ImageID+" in "+x.Region, 0, progress.Items)
-		v, err := l.Run(ctx)
-		l.Task.End(err)
-		if err != nil {
-			return err
-		}
-		if !v.Passed {
-			return fault.New(fault.Verdict, fmt.Errorf("%s does not boot in %s: %s", x.ImageID, x.Region, v.Reason), "nobody else may launch it")
-		}
-		a.reporter.Logf("%s boots in %s after %.0f s; login: %s", x.ImageID, x.Region, v.Seconds, v.Login)
-		return nil
+		_, err := w.f.Smoke(ctx, w.art, pipeline.SmokeOptions{Clients: o.Clients, Ledger: o.Ledger, Region: x.Region, ImageID: x.ImageID, Release: release.ID, RunID: o.RunID,
+			Smoke: recipe.Smoke{Type: s.kind, Subnet: s.subnet}})
+		return err
 	}
 	return errors.New("there is no region to launch it in")
 }

@@ -1,6 +1,11 @@
 package deploy
 
-import "ingot/internal/publish/policy"
+import (
+	"slices"
+
+	"ingot/internal/publish/policy"
+	"ingot/internal/recipe"
+)
 
 // role returns a role that a service takes on, with one policy.
 func role(service string, statements []policy.Statement) object {
@@ -50,9 +55,20 @@ func machineActions() []policy.Statement {
 	}
 }
 
+// renamed gives statements names that no other ones of a policy have.
+func renamed(statements []policy.Statement, prefix string) []policy.Statement {
+	for i := range statements {
+		statements[i].Sid = prefix + statements[i].Sid
+	}
+	return statements
+}
+
 func (o *Options) roles() object {
 	share := append(policy.Without(policy.Publish(), building...), depotActions()...)
 	share = append(share, policy.Retire()...)
+	if slices.ContainsFunc(o.Recipes, func(r *recipe.Recipe) bool { return r.Publish.Smoke.On() }) {
+		share = append(share, renamed(policy.Smoke(), "Smoke")...)
+	}
 	share = append(share, machineActions()...)
 	share = append(share, catalogActions(writeCatalog...), logActions("StepsLog"), policy.Allow("Tell", "*", "sns:Publish"))
 	build := append(policy.Publish(), depotActions()...)

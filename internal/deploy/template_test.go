@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -25,6 +26,9 @@ func options(t *testing.T) Options {
 		}
 		r := all[0]
 		r.Schedule = recipe.Schedule{Cron: "0 2 1,15 * *", Zone: "Europe/Berlin", Jitter: "30m", Approve: name == "arch-std"}
+		if name == "debian-12" {
+			r.Publish.Smoke.Regions = recipe.SmokeFirst
+		}
 		o.Recipes = append(o.Recipes, r)
 		o.Inputs = append(o.Inputs, factory.Input{Recipe: filepath.Base(r.Path), Name: r.Name})
 	}
@@ -86,6 +90,18 @@ func TestTemplate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, r := range doc.Resources {
+		if r.Type == "AWS::IAM::Role" {
+			sids := map[string]bool{}
+			for _, m := range regexp.MustCompile(`"Sid": *"(\w+)"`).FindAllStringSubmatch(string(r.Properties["Policies"]), -1) {
+				if sids[m[1]] {
+					t.Errorf("%s has two statements called %s", name, m[1])
+				}
+				sids[m[1]] = true
+			}
+			if got := strings.Contains(string(r.Properties["Policies"]), "ec2:ImportKeyPair"); got != (name == "StepsRole") {
+				t.Errorf("%s may launch images: %v", name, got)
+			}
+		}
 		if r.Type == "AWS::EC2::SecurityGroup" && r.Properties["SecurityGroupIngress"] != nil {
 			t.Errorf("%s lets something in", name)
 		}

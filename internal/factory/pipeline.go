@@ -3,6 +3,7 @@
 package factory
 
 import (
+	"slices"
 	"time"
 
 	"ingot/internal/factory/flow"
@@ -32,8 +33,16 @@ func Pipeline(r *recipe.Recipe) *flow.Pipeline {
 		{Name: "announce", Does: "tell of the release", After: []string{"record"}, Over: "record.tellers",
 			Place: flow.Anywhere, Timeout: flow.Duration(10 * time.Minute), Retry: flow.Network},
 	}}
+	gated := "share"
+	if r.Publish.Smoke.On() {
+		launch := flow.Step{Name: "smoke", Does: "launch an AMI, judge its boot and end it", Place: flow.Anywhere, Timeout: flow.Duration(13 * time.Minute), Retry: flow.Network}
+		if r.Publish.Smoke.Regions == recipe.SmokeEach { // each region waits for its own launch alone: a person is asked before
+			launch.Over, gated = "register.regions", "smoke"
+		}
+		p.Steps = insertBefore(p.Steps, "share", launch)
+	}
 	if r.Schedule.Approve {
-		p.Steps = insertGate(p.Steps, "share")
+		p.Steps = insertBefore(p.Steps, gated, flow.Step{Name: "approve", Does: "wait until `ingot run --approve RUN`", Gate: true})
 	}
 	if r.Retain != (recipe.Retain{}) { // beside announce: a mail server that is down is no reason to keep old AMIs
 		p.Steps = append(p.Steps, retireAfter("record"))
@@ -41,17 +50,11 @@ func Pipeline(r *recipe.Recipe) *flow.Pipeline {
 	return p
 }
 
-// insertGate puts a gate before a step.
-func insertGate(steps []flow.Step, before string) []flow.Step {
-	var out []flow.Step
-	for _, s := range steps {
-		if s.Name == before {
-			out = append(out, flow.Step{Name: "approve", Does: "wait until `ingot run --approve RUN`", After: s.After, Gate: true})
-			s.After = []string{"approve"}
-		}
-		out = append(out, s)
-	}
-	return out
+// insertBefore has a step stand before another one, which then waits for it alone.
+func insertBefore(steps []flow.Step, before string, first flow.Step) []flow.Step {
+	at := slices.IndexFunc(steps, func(s flow.Step) bool { return s.Name == before })
+	first.After, steps[at].After = steps[at].After, []string{first.Name}
+	return slices.Insert(steps, at, first)
 }
 
 // Upkeep returns the pipeline of what is to be done for an image between its runs.
@@ -128,6 +131,14 @@ type (
 	Registered struct {
 		Releases []string `json:"releases"`
 		Regions  []string `json:"regions"`
+	}
+	// Smoked is the output of smoke: how the AMI booted that was launched.
+	Smoked struct {
+		Region   string  `json:"region"`
+		ImageID  string  `json:"image_id"`
+		Instance string  `json:"instance_id"` // is ended
+		Login    string  `json:"login"`       // "passed", or why nobody has logged in
+		Seconds  float64 `json:"seconds"`
 	}
 	// Shared is the output of share, in one region.
 	Shared struct {

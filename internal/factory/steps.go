@@ -42,7 +42,7 @@ type Factory struct {
 func (f *Factory) Tasks() map[string]flow.Func {
 	return map[string]flow.Func{
 		"resolve": flow.Typed(f.resolve), "build": flow.Typed(f.build), "audit": flow.Typed(f.audit), "boot": flow.Typed(f.boot),
-		"upload": flow.Typed(f.upload), "register": flow.Typed(f.register), "share": flow.Typed(f.share), "record": flow.Typed(f.record),
+		"upload": flow.Typed(f.upload), "register": flow.Typed(f.register), "smoke": flow.Typed(f.smoke), "share": flow.Typed(f.share), "record": flow.Typed(f.record),
 		"announce": flow.Typed(f.announce), "retire": flow.Typed(f.retire),
 		"check": flow.Typed(f.check), "rebuild": flow.Typed(f.rebuild),
 	}
@@ -203,7 +203,7 @@ func (f *Factory) boot(ctx context.Context, c flow.Call, in built) (out Booted, 
 	verdicts, err := f.foundry(c.Progress).Boot(ctx, a, pipeline.BootOptions{Test: r.Test})
 	for _, v := range verdicts {
 		if !v.Passed {
-			logConsole(c, a.BootDir(v.Firmware, v.Bus))
+			logConsoleOf(c, a.BootDir(v.Firmware, v.Bus))
 		}
 		out.Machines = append(out.Machines, fmt.Sprintf("%s/%s in %.0f s", v.Firmware, v.Bus, v.Seconds))
 	}
@@ -213,14 +213,19 @@ func (f *Factory) boot(ctx context.Context, c flow.Call, in built) (out Booted, 
 // consoleLines is how many of a console's last lines go into the log, and into messages.
 const consoleLines = 40
 
-// logConsole writes the end of a console into the run's log.
-func logConsole(c flow.Call, dir string) {
+// logConsoleOf writes the end of a boot test's console into the run's log.
+func logConsoleOf(c flow.Call, dir string) {
 	text, err := os.ReadFile(filepath.Join(dir, verify.ConsoleFile))
 	if err != nil {
 		c.Progress.Logf("there is no console log: %v", err)
 		return
 	}
-	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(string(text), "\r", "")), "\n")
+	logConsole(c, string(text))
+}
+
+// logConsole writes the end of a console into the run's log.
+func logConsole(c flow.Call, text string) {
+	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(text, "\r", "")), "\n")
 	for _, line := range lines[max(0, len(lines)-consoleLines):] {
 		c.Progress.Logf("%s%s", ConsoleMark, strings.ToValidUTF8(line, "\ufffd"))
 	}

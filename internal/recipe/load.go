@@ -183,6 +183,10 @@ func check(r *Recipe, n *node) error {
 		return fail([]string{"publish", "encrypt"}, "an encrypted AMI cannot be public")
 	case p.TPM && r.Disk.Firmware != UEFI:
 		return fail([]string{"publish", "tpm"}, "only instances that boot through UEFI alone have a TPM (disk: {firmware: uefi})")
+	case p.Smoke.On() && len(p.Kinds) > 0 && !slices.Contains(p.Kinds, EBS):
+		return fail([]string{"publish", "smoke"}, "only EBS-backed AMIs are launched, and kinds has none")
+	case p.Smoke.Subnet != "" && p.Smoke.Regions == SmokeEach:
+		return fail([]string{"publish", "smoke", "subnet"}, "it is in one region, and each is to launch the AMI")
 	}
 	names := map[string]bool{}
 	for i, repo := range r.Repositories {

@@ -186,7 +186,26 @@ type Publish struct {
 	Protect       bool              `yaml:"protect,omitempty" json:"protect,omitempty" jsonschema:"description=Protect the AMI from being deregistered"`
 	TPM           bool              `yaml:"tpm,omitempty" json:"tpm,omitempty" jsonschema:"description=Give instances a TPM 2.0; for images that boot through UEFI alone"`
 	Tags          map[string]string `yaml:"tags,omitempty" json:"tags,omitempty"`
+	Smoke         Smoke             `yaml:"smoke,omitempty" json:"smoke,omitzero"`
 }
+
+// Smoke says whether runs launch the EBS-backed AMI before others may, and end it again, which costs a little.
+type Smoke struct {
+	Regions SmokeRegions `yaml:"regions" json:"regions" jsonschema:"required,enum=first,enum=each,description=Runs launch the AMI in the first region that can\\, or in each of them\\, before others may"`
+	Type    string       `yaml:"type,omitempty" json:"type,omitempty" jsonschema:"description=Instance type; default t3.micro\\, or t4g.micro"`
+	Subnet  string       `yaml:"subnet,omitempty" json:"subnet,omitempty" jsonschema:"description=Subnet of the first region; default the region's own"`
+}
+
+// SmokeRegions says where to launch.
+type SmokeRegions string
+
+const (
+	SmokeFirst SmokeRegions = "first" // in the first region that can
+	SmokeEach  SmokeRegions = "each"
+)
+
+// On says whether there is a launch at all.
+func (s Smoke) On() bool { return s.Regions != "" }
 
 // Private returns the same without what lets others use the image, or leads them to it.
 func (p Publish) Private() Publish {

@@ -27,6 +27,7 @@ import (
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/region"
+	"ingot/internal/region/faults"
 )
 
 // Cloud is a local region, a catalogue and a ledger.
@@ -37,32 +38,45 @@ type Cloud struct {
 	Ledger  *ledger.Ledger
 	Cert    string // path of the certificate that EC2 opens bundles with
 
-	t *testing.T
+	t      *testing.T
+	region *region.Region
 
 	mu     sync.Mutex
 	ahead  time.Duration
 	calls  []string
 	denied string
+	watch  func(action string)
 }
 
 // New opens a local region that ends with the test.
 func New(t *testing.T, names ...string) *Cloud {
 	t.Helper()
+	return NewWith(t, nil, names...)
+}
+
+// NewWith opens a local region whose instances are started by machines.
+func NewWith(t *testing.T, machines region.Runner, names ...string) *Cloud {
+	t.Helper()
 	c := &Cloud{Names: names, t: t}
-	r, err := region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: names, Now: c.Now})
+	r, err := region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: names, Now: c.Now, Machines: machines})
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.region = r
 	if c.Cert, err = r.BundleCertificate(); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(Denying(r, func(action string) bool {
 		c.mu.Lock()
-		defer c.mu.Unlock()
 		if !slices.Contains(c.calls, action) {
 			c.calls = append(c.calls, action)
 		}
-		return c.denied == action
+		denied, watch := c.denied == action, c.watch
+		c.mu.Unlock()
+		if watch != nil {
+			watch(action)
+		}
+		return denied
 	}))
 	dir := t.TempDir()
 	if c.Catalog, err = catalog.OpenSQLite(t.Context(), filepath.Join(dir, "catalog.db")); err != nil {
@@ -120,6 +134,21 @@ func (c *Cloud) Deny(action string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.denied = action
+}
+
+// Watch has f hear of each action before it is done; nil: nobody does.
+func (c *Cloud) Watch(f func(action string)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watch = f
+}
+
+// Break has calls go wrong by rules, in place of those before.
+func (c *Cloud) Break(rules ...faults.Rule) {
+	c.t.Helper()
+	if err := c.region.SetFaults(rules...); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // Calls returns the actions that were called since the last time, each once.

@@ -53,6 +53,15 @@ func Retire() []Statement {
 	}
 }
 
+// Smoke is what launching an AMI to see whether it boots needs beside publishing.
+func Smoke() []Statement {
+	return []Statement{
+		Allow("LookAtInstances", anything, "ec2:DescribeInstances", "ec2:DescribeInstanceStatus", "ec2:GetConsoleOutput"),
+		Allow("Launch", anything, "ec2:RunInstances", "ec2:ImportKeyPair", "ec2:CreateTags"),
+		Allow("End", anything, "ec2:TerminateInstances", "ec2:DeleteKeyPair").ours(),
+	}
+}
+
 // Without returns statements without some actions, and without those of which nothing is left.
 func Without(statements []Statement, actions ...string) (all []Statement) {
 	for _, s := range statements {

@@ -110,9 +110,9 @@ func classify(err error) Class {
 	return transient // no answer at all: the network, or a time limit
 }
 
-// quota says whether a code is about a limit of the account.
+// quota says whether a code is about a limit of the account, or of what EC2 has to give (InsufficientInstanceCapacity).
 func quota(code string) bool {
-	return strings.HasSuffix(code, "LimitExceeded") || code == "ServiceQuotaExceededException"
+	return strings.HasSuffix(code, "LimitExceeded") || code == "ServiceQuotaExceededException" || strings.HasPrefix(code, "Insufficient")
 }
 
 // explain gives a failed call its kind.

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -129,11 +130,10 @@ func (r *run) run(ctx context.Context) (v *Verdict, err error) {
 		}
 		v.Seconds = r.Now().Sub(r.begun).Seconds()
 	}()
-	name, err := r.importKey(ctx)
-	if err != nil {
+	if err := r.importKey(ctx); err != nil {
 		return v, err
 	}
-	if v.Instance, err = r.launch(ctx, name); err != nil {
+	if v.Instance, err = r.launch(ctx); err != nil {
 		return v, err
 	}
 	i, reason, err := r.await(ctx, v.Instance)
@@ -169,33 +169,40 @@ func (r *run) tagged(kind types.ResourceType) []types.TagSpecification {
 	return []types.TagSpecification{{ResourceType: kind, Tags: tags}}
 }
 
-// importKey gives the region a key whose private half is in memory alone, and returns its name.
-func (r *run) importKey(ctx context.Context) (name string, err error) {
+// keyName is the name of the key pair: the same whenever this image is launched for this run, so that a process finds what another one
+// has left that was killed, on another machine, too.
+func (r *run) keyName() string {
+	sum := sha256.Sum256([]byte(r.RunID + "\x00" + r.Image))
+	return fmt.Sprintf("ingot-smoke-%x", sum[:16])
+}
+
+// importKey gives the region a key whose private half is in memory alone.
+func (r *run) importKey(ctx context.Context) (err error) {
 	if r.key, err = verify.NewKey(r.Legacy); err != nil {
-		return "", err
+		return err
 	}
-	name = "ingot-smoke-" + rand.Text()
+	name := r.keyName()
 	e := r.entry(ledger.KeyPair, name)
 	if _, err := r.Ledger.Intend(ctx, e); err != nil {
-		return "", err
+		return err
 	}
 	err = retry.Call(ctx, "ec2:ImportKeyPair", retry.Policy{}, func(ctx context.Context) error {
 		_, err := r.client.ImportKeyPair(ctx, &ec2.ImportKeyPairInput{KeyName: &name, PublicKeyMaterial: []byte(r.key.Authorized()),
 			TagSpecifications: r.tagged(types.ResourceTypeKeyPair)})
-		if retry.Code(err) == "InvalidKeyPair.Duplicate" { // of an attempt whose reply was lost: nobody else makes this name
+		if retry.Code(err) == "InvalidKeyPair.Duplicate" { // of an attempt whose reply was lost: what was there before has been deleted
 			return nil
 		}
 		return err
 	})
 	if err != nil {
-		return "", err
+		return err
 	}
-	return name, r.Ledger.Made(ctx, e.Key, name)
+	return r.Ledger.Made(ctx, e.Key, name)
 }
 
-func (r *run) launch(ctx context.Context, key string) (id string, err error) {
+func (r *run) launch(ctx context.Context) (id string, err error) {
 	kind := cmp.Or(r.Type, map[string]string{"arm64": "t4g.micro"}[r.Arch], "t3.micro")
-	token := rand.Text()
+	key, token := r.keyName(), rand.Text()
 	e := r.entry(ledger.Instance, token)
 	if _, err := r.Ledger.Intend(ctx, e); err != nil {
 		return "", err
@@ -335,25 +342,23 @@ func (r *run) end(ctx context.Context, id string) error {
 			return err
 		}
 	}
+	key := r.keyName() // one that is not there is no error
+	err = retry.Call(ctx, "ec2:DeleteKeyPair", retry.Policy{}, func(ctx context.Context) error {
+		_, err := r.client.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: &key})
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	entries, err := r.Ledger.List(ctx, ledger.Filter{Account: r.account, Region: r.Region})
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Run != r.RunID || e.Image != r.Image || e.Kind != ledger.Instance && e.Kind != ledger.KeyPair {
-			continue
-		}
-		if e.Kind == ledger.KeyPair { // one that is not there is no error
-			err := retry.Call(ctx, "ec2:DeleteKeyPair", retry.Policy{}, func(ctx context.Context) error {
-				_, err := r.client.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: &e.Name})
-				return err
-			})
-			if err != nil {
+		if e.Run == r.RunID && e.Image == r.Image && (e.Kind == ledger.Instance || e.Kind == ledger.KeyPair) {
+			if err := r.Ledger.Gone(ctx, e.Key); err != nil {
 				return err
 			}
-		}
-		if err := r.Ledger.Gone(ctx, e.Key); err != nil {
-			return err
 		}
 	}
 	return nil

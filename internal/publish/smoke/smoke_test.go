@@ -2,10 +2,8 @@ package smoke_test
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,8 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"golang.org/x/crypto/ssh"
-
 	"ingot/internal/fault"
 	"ingot/internal/publish"
 	"ingot/internal/publish/cloudtest"
@@ -27,94 +23,10 @@ import (
 	"ingot/internal/region"
 )
 
-// runner starts machines that print a console and let in who has the launch's key.
-type runner struct {
-	t       *testing.T
-	console string
-	port    string
-}
-
-type guest struct {
-	region.Running // what the launch does not need
-	net.Listener
-	exited chan struct{}
-	once   sync.Once
-}
-
-func (r *runner) Start(ctx context.Context, l region.Launch) (region.Running, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(l.PublicIP, r.port))
-	if err != nil {
-		return nil, err
-	}
-	_, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		return nil, err
-	}
-	config := &ssh.ServerConfig{PublicKeyCallback: func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		if line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))); c.User() != "admin" || !strings.HasPrefix(l.PublicKey, line) {
-			return nil, errors.New("another key")
-		}
-		return nil, nil
-	}}
-	config.AddHostKey(signer)
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go serve(c, config)
-		}
-	}()
-	_, _ = fmt.Fprint(l.Console, r.console)
-	return &guest{Listener: listener, exited: make(chan struct{})}, nil
-}
-
-// serve answers every command with success.
-func serve(c net.Conn, config *ssh.ServerConfig) {
-	defer c.Close()
-	conn, channels, requests, err := ssh.NewServerConn(c, config)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	go ssh.DiscardRequests(requests)
-	for n := range channels {
-		channel, requests, err := n.Accept()
-		if err != nil {
-			return
-		}
-		for rq := range requests {
-			_ = rq.Reply(rq.Type == "exec", nil)
-			if rq.Type == "exec" {
-				_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
-				channel.Close()
-			}
-		}
-	}
-}
-
-func (g *guest) SSH() string             { return g.Addr().String() }
-func (g *guest) Exited() <-chan struct{} { return g.exited }
-func (g *guest) Shutdown(context.Context) error {
-	g.Kill()
-	return nil
-}
-func (g *guest) Kill() {
-	g.once.Do(func() {
-		g.Close()
-		close(g.exited)
-	})
-}
-
 // world is a region with machines, and an image in it.
 type world struct {
 	t      *testing.T
-	runner *runner
+	guests *cloudtest.Guests
 	launch smoke.Launch
 	client *ec2.Client
 
@@ -123,18 +35,10 @@ type world struct {
 	harm  func(n int, action string, w http.ResponseWriter, r *http.Request, next http.Handler) // nil: none
 }
 
-const healthy = "Linux version 6.1\nsystemd[1]: Startup finished\nhost login: "
-
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	probe, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(probe.Addr().String())
-	probe.Close()
-	w := &world{t: t, runner: &runner{t, healthy, port}}
-	r, err := region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: []string{"us-east-1"}, Machines: w.runner})
+	w := &world{t: t, guests: cloudtest.NewGuests(t)}
+	r, err := region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: []string{"us-east-1"}, Machines: w.guests})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +75,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.launch = smoke.Launch{Clients: clients, Ledger: l, Region: "us-east-1", ImageID: results[0].ImageID, Image: "image", Arch: "x86_64", Release: "image", RunID: "run-1",
-		User: "admin", Port: port, Limit: time.Minute}
+		User: "admin", Port: w.guests.Port, Limit: time.Minute}
 	return w
 }
 
@@ -218,12 +122,12 @@ func TestLaunch(t *testing.T) {
 	if err := w.nothingLeft(); err != nil {
 		t.Error(err)
 	}
-	w.runner.console = "Linux version 6.1\n[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\n"
+	w.guests.Says("Linux version 6.1\n[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\n")
 	v, err = w.launch.Run(t.Context())
 	if err != nil || v.Passed || !strings.Contains(v.Reason, "kernel-panic") || len(v.Findings) == 0 {
 		t.Errorf("a panic: %+v (%v)", v, err)
 	}
-	w.runner.console = healthy
+	w.guests.Says(cloudtest.Healthy)
 	w.launch.User = "root"
 	limit, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -267,6 +171,49 @@ func TestAlwaysEnds(t *testing.T) {
 		}
 		if err := w.nothingLeft(); err != nil {
 			t.Errorf("after it was stopped at %d: %v", n, err)
+		}
+	}
+}
+
+// A process that is killed makes no call any more. Another one, on another machine whose ledger is empty, ends what it left when it does
+// the same step.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	for n := 2; ; n++ {
+		w := newWorld(t)
+		ctx, stop := context.WithCancel(t.Context())
+		reached := false
+		w.set(func(call int, action string, rw http.ResponseWriter, r *http.Request, next http.Handler) {
+			switch {
+			case call < n:
+				next.ServeHTTP(rw, r)
+			case call == n: // it arrives, and nobody hears of it
+				reached = true
+				next.ServeHTTP(httptest.NewRecorder(), r)
+				stop()
+				panic(http.ErrAbortHandler)
+			default: // none arrives; that is said at once, for the test not to wait
+				cloudtest.Refuse(rw, r, action)
+			}
+		})
+		_, _ = w.launch.Run(ctx) // nobody hears what it says, either
+		stop()
+		w.set(nil)
+		if !reached {
+			return
+		}
+		left := w.nothingLeft()
+		empty, err := ledger.Open(t.Context(), t.TempDir()+"/ledger.db", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { empty.Close() })
+		w.launch.Ledger = empty
+		if v, err := w.launch.Run(t.Context()); err != nil || !v.Passed {
+			t.Errorf("after it was killed at %d: %+v (%v)", n, v, err)
+		}
+		if err := w.nothingLeft(); err != nil {
+			t.Errorf("after it was killed at %d: %v; before: %v", n, err, left)
 		}
 	}
 }
