@@ -41,7 +41,7 @@ func (f *Factory) smoke(ctx context.Context, c flow.Call, in registered) (out Sm
 		o := pipeline.SmokeOptions{Clients: f.Publish.Clients, Ledger: f.Publish.Ledger, Region: region, ImageID: release.AMIs[i].ImageID, Release: release.ID, RunID: c.Token,
 			Smoke: r.Publish.Smoke, Allow: r.Test.Allow, Limit: smokeLimit}
 		var v *smoke.Verdict
-		if v, err = f.foundry(c).Smoke(ctx, a, o); err == nil {
+		if v, err = f.foundry(c.Progress).Smoke(ctx, a, o); err == nil {
 			return Smoked{region, v.ImageID, v.Instance, v.Login, v.Seconds}, nil
 		}
 		if fault.KindOf(err) == fault.Verdict {
