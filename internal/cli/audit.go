@@ -45,7 +45,7 @@ forbids making the image public; warnings alone exit with 0.`,
 			if refused > 0 {
 				return fault.New(fault.Verdict, fmt.Errorf("%s must not be public: %d of %d findings forbid it", args[0], refused, len(findings)), "")
 			}
-			return a.say(map[string]any{"public_ok": true, "findings": len(findings)}, "%s may be public (%d warnings)", args[0], len(findings))
+			return a.say(map[string]any{"public_ok": true, "findings": len(findings)}, "%s may be public (%s)", args[0], count(len(findings), "warning"))
 		}),
 	}
 }

@@ -3,12 +3,12 @@ package cli
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"ingot/internal/disk/ext4"
 	"ingot/internal/fault"
 	"ingot/internal/tree"
 )
@@ -39,7 +39,7 @@ func (a *app) diskVerb() *cobra.Command {
 			below := at == "." || e.Path == at || strings.HasPrefix(e.Path, at+"/")
 			found = found || e.Path == at
 			if below && (*deep || e.Path == at && e.Mode&0o170000 != 0o040000 || path.Dir(e.Path) == at && e.Path != ".") {
-				fmt.Fprintln(a.out, listing(e))
+				fmt.Fprintln(a.out, e.Listing())
 			}
 			return nil
 		})
@@ -58,7 +58,13 @@ func (a *app) diskVerb() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			f, err := src.Open(clean(args[1:]))
+			at := clean(args[1:])
+			if image, is := src.(*ext4.FS); is { // a tree's links may lead out of it
+				if at, err = image.Follow(at); err != nil {
+					return err
+				}
+			}
+			f, err := src.Open(at)
 			if err != nil {
 				return err
 			}
@@ -81,22 +87,4 @@ func clean(args []string) string {
 		return "."
 	}
 	return p
-}
-
-// listing is a line as ls -ln prints it.
-func listing(e tree.Entry) string {
-	mode := fs.FileMode(e.Mode & 0o777)
-	for _, t := range []struct {
-		bits uint32
-		mode fs.FileMode
-	}{{0o040000, fs.ModeDir}, {0o120000, fs.ModeSymlink}, {0o020000, fs.ModeDevice | fs.ModeCharDevice}, {0o060000, fs.ModeDevice}, {0o010000, fs.ModeNamedPipe}, {0o140000, fs.ModeSocket}} {
-		if e.Mode&0o170000 == t.bits {
-			mode |= t.mode
-		}
-	}
-	name := "/" + e.Path
-	if e.Target != "" {
-		name += " -> " + e.Target
-	}
-	return fmt.Sprintf("%s %5d %5d %11d %s %s", mode, e.UID, e.GID, e.Size, e.MTime.UTC().Format("2006-01-02 15:04:05"), name)
 }

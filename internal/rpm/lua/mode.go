@@ -64,26 +64,3 @@ func changeMode(mode uint32, text string) (uint32, bool) {
 	}
 	return mode, true
 }
-
-// spellMode writes a mode as ls(1) does, without the type.
-func spellMode(mode uint32) string {
-	b := []byte("rwxrwxrwx")
-	for i := range b {
-		if mode&(0o400>>i) == 0 {
-			b[i] = '-'
-		}
-	}
-	for _, special := range []struct {
-		bit uint32
-		at  int
-		on  byte
-	}{{0o4000, 2, 's'}, {0o2000, 5, 's'}} {
-		if mode&special.bit != 0 {
-			if b[special.at] == '-' {
-				special.on = 'S'
-			}
-			b[special.at] = special.on
-		}
-	}
-	return string(b)
-}
