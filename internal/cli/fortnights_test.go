@@ -60,7 +60,7 @@ packages: {include: [hello], exclude: [xfsprogs]}
 
 // factoryEnd is what the recipes have in common. No image is public: five in a region are what an account may have, unless it asks for more.
 const factoryEnd = `publish: {regions: [us-east-1, eu-west-1]%s}
-schedule: {cron: "0 2 1,15 * *"}
+schedule: {cron: "0 2 1,15 * *"%s}
 retain: {releases: 1, launched: 1d, disable-after: 10d, deregister-after: 10d}
 `
 
@@ -139,11 +139,14 @@ func newWorks(t *testing.T) *works {
 	}
 	fill := strings.NewReplacer("$DIR", w.dir, "$DEBIAN", key.Fingerprint(), "$ARCH", strings.Join(masters, ", "), "$CENTOS", w.centos.Fingerprint)
 	for name, text := range factoryRecipes {
-		more := ""
-		if name == "centos-6" {
+		more, rebuild := "", ""
+		switch name {
+		case "centos-6":
 			more = `, kinds: [ebs, instance-store], bucket: "images-{account}-{region}"`
+		case "debian-12":
+			rebuild = ", rebuild: true"
 		}
-		w.check(os.WriteFile(filepath.Join(w.dir, name+".yaml"), []byte(fill.Replace(text)+fmt.Sprintf(factoryEnd, more)), 0o644))
+		w.check(os.WriteFile(filepath.Join(w.dir, name+".yaml"), []byte(fill.Replace(text)+fmt.Sprintf(factoryEnd, more, rebuild)), 0o644))
 	}
 	w.ingot("bundle", "keygen", "me")
 	w.runs, err = journal.Open(t.Context(), filepath.Join(w.dir, "factory.db"), w.clock)
@@ -457,6 +460,19 @@ func TestFortnights(t *testing.T) {
 		t.Errorf("upkeep found %+v", c)
 	} else if page := w.get("/releases/" + newestArch.ID); !strings.Contains(page, "4-1") {
 		t.Errorf("the page does not tell of it:\n%s", page)
+	}
+	// Where the recipe says so, it is a reason for a run, and no reason for another one.
+	for day := range 2 {
+		runs, err := w.runs.Runs(t.Context(), "debian-12", 100)
+		w.check(err)
+		if len(runs) != 5 || runs[0].State != journal.Done || !strings.HasPrefix(runs[0].Cause, "1 newer packages, found by run ") {
+			t.Errorf("day %d: %d runs, the last is %s: %s", day+1, len(runs), runs[0].State, runs[0].Cause)
+		}
+		if all := w.series("debian-12", "ebs"); len(all) != 4 {
+			t.Errorf("day %d: %d releases", day+1, len(all))
+		}
+		w.check(w.clock.turn(w.clock.Now().Add(25 * time.Hour)))
+		w.settle()
 	}
 }
 

@@ -155,12 +155,15 @@ type (
 	// Checked is the output of check: how many releases can be launched, and which packages of the newest one are out of date.
 	Checked struct {
 		Releases int      `json:"releases"`
+		Newest   string   `json:"newest,omitempty"` // of these releases
 		Outdated int      `json:"outdated"`
 		Updates  []string `json:"updates,omitempty"` // at most maxChanges
 	}
-	// Rebuilt is the output of rebuild: the run that was ordered; 0 for none.
+	// Rebuilt is the output of rebuild: the run that was ordered, if one was, and the updates that this run or an earlier one was
+	// ordered for.
 	Rebuilt struct {
-		Run int64 `json:"run,omitempty"`
+		Run string   `json:"ordered,omitempty"`
+		For []string `json:"for,omitempty"` // as Checked has them
 	}
 	// Retired is the output of retire: how many AMIs it did what to.
 	Retired struct {

@@ -3,7 +3,10 @@ package factory
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ingot/internal/catalog"
+	"ingot/internal/catalog/catalogtest"
 	"ingot/internal/factory/flow"
 	"ingot/internal/factory/journal"
 	"ingot/internal/recipe"
@@ -22,6 +27,7 @@ type town struct {
 	j     *journal.Journal
 	lines []Line
 	do    func(flow.Call)
+	tasks map[string]flow.Func // that are real
 }
 
 func newTown(t *testing.T, recipes ...*recipe.Recipe) *town {
@@ -53,6 +59,7 @@ func (w *town) until(year int, month time.Month, day int) {
 			return json.RawMessage(`{"unchanged":true}`), nil
 		}
 	}
+	maps.Copy(tasks, w.tasks)
 	p := &Plant{Factory: &Factory{Journal: w.j}, Driver: &journal.Driver{Journal: w.j, Tasks: tasks, DisableAfter: 3, Ask: 240 * time.Hour}, Lines: w.lines,
 		Clock: journal.System{}, Logf: w.t.Logf, Look: 240 * time.Hour}
 	if err := p.Run(ctx); err != nil {
@@ -155,6 +162,89 @@ func TestDisables(t *testing.T) {
 		w.until(2000, 7, 20)
 		if bad := w.runs("bad"); len(bad) != 5 || bad[3] != "07-10 00:10 catch-up of 2000-02-15 02:00 UTC" || bad[4] != "07-15 02:00 schedule" {
 			t.Errorf("enabled again: %v", bad)
+		}
+	})
+}
+
+// Newer packages order a run once: not again while they are the same ones, whatever became of the run; but when there is another one.
+func TestRebuild(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "img.yaml")
+	if err := os.WriteFile(path, []byte("name: img\ndistro: debian\nrelease: bookworm\nschedule: {cron: '0 2 1 1 *', upkeep: '0 5 * * *', rebuild: true}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	store, err := catalog.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "catalog.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	release := catalogtest.Image("img", "x86_64", 1)
+	if err := store.Put(t.Context(), release); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		in := Input{Recipe: path, Name: "img"}
+		r, err := in.Load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := newTown(t, r)
+		upkeep, ok, err := UpkeepLine(w.lines[0])
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		upkeep.Input = in
+		w.lines = append(w.lines, upkeep)
+		f := &Factory{Journal: w.j}
+		f.Publish.Catalog = store
+		newer, checked, failing := []string(nil), release.ID, false
+		w.do = func(c flow.Call) {
+			if c.Step == "resolve" && failing {
+				panic("broken")
+			}
+		}
+		w.tasks = map[string]flow.Func{
+			"check": flow.Typed(func(context.Context, flow.Call, struct{}) (Checked, error) {
+				return Checked{Releases: 1, Newest: checked, Outdated: len(newer), Updates: newer}, nil
+			}),
+			"rebuild": func(ctx context.Context, c flow.Call, doc json.RawMessage) (json.RawMessage, error) {
+				out, err := flow.Typed(f.rebuild)(ctx, c, doc)
+				again, e := flow.Typed(f.rebuild)(ctx, c, doc) // as when the process was killed before it wrote down what it did
+				if errors.Join(err, e) != nil || string(again) != string(out) {
+					t.Errorf("%s (%v), then %s (%v)", out, err, again, e)
+				}
+				return out, err
+			},
+		}
+		days := 0
+		for _, day := range []struct {
+			newer   []string
+			checked string
+			failing bool
+			want    string // the run that is ordered that day
+		}{
+			{nil, release.ID, false, ""},
+			{[]string{"a 1"}, release.ID, true, "1 newer packages"},
+			{[]string{"a 1"}, release.ID, true, ""},
+			{[]string{"a 1"}, release.ID, false, ""},
+			{[]string{"a 1", "b 1"}, release.ID, false, "2 newer packages"},
+			{[]string{"b 1"}, release.ID, false, ""},
+			{[]string{"c 1"}, "former", false, ""}, // there is a release that the check did not see
+			{nil, release.ID, false, ""},
+			{[]string{"a 1"}, release.ID, false, "1 newer packages"}, // of the next release
+		} {
+			before := len(w.runs("img"))
+			newer, checked, failing = day.newer, day.checked, day.failing
+			days++
+			w.until(2000, 1, 1+days)
+			all := w.runs("img")[before:]
+			all = slices.DeleteFunc(all, func(s string) bool { return strings.HasSuffix(s, "schedule") })
+			if (len(all) == 0) != (day.want == "") || len(all) > 1 || len(all) == 1 && !strings.Contains(all[0], day.want) {
+				t.Errorf("day %d, %v newer: %q", days, day.newer, all)
+			}
+		}
+		if upkeeps := w.runs("img/upkeep"); len(upkeeps) != days {
+			t.Errorf("%d days, upkeep %v", days, upkeeps)
 		}
 	})
 }

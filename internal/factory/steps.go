@@ -31,6 +31,7 @@ type Factory struct {
 	Output  string                  // folder that gets a folder for each image
 	Journal *journal.Journal        // of former runs
 	Past    Past                    // of former runs; nil: the journal
+	Orders  Orders                  // of further runs; nil: the journal
 	Tellers []Teller
 	Site    string         // URL of the pages, for links; may be ""
 	Ledger  *ledger.Ledger // that of Publish, for retirement

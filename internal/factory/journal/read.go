@@ -200,13 +200,19 @@ func remember(ctx context.Context, tx *sql.Tx, name, set string, args ...any) er
 
 // Last returns the output of a step in the last run of a pipeline that was done; nil when there is none.
 func Last[Out any](ctx context.Context, j *Journal, pipeline, step string) (*Out, error) {
-	doing := "reading the last run of " + pipeline
-	all, err := query(ctx, j, doing, func(scan func(...any) error) (output string, err error) {
-		err = scan(&output)
-		return output, err
-	},
-		`SELECT output FROM step WHERE name = ? AND item = '' AND state = ? AND
-			run = (SELECT max(id) FROM run WHERE pipeline = ? AND state = ?)`, step, Done, pipeline, Done)
+	return output[Out](ctx, j, "reading the last run of "+pipeline, "run = (SELECT max(id) FROM run WHERE pipeline = ? AND state = ?)", step, Done, pipeline, Done)
+}
+
+// Latest returns the output of a step the last time that it was done, whatever became of that run; nil when it never was.
+func Latest[Out any](ctx context.Context, j *Journal, pipeline, step string) (*Out, error) {
+	return output[Out](ctx, j, "reading the runs of "+pipeline, "run IN (SELECT id FROM run WHERE pipeline = ?) ORDER BY run DESC LIMIT 1", step, Done, pipeline)
+}
+
+func output[Out any](ctx context.Context, j *Journal, doing, of string, args ...any) (*Out, error) {
+	all, err := query(ctx, j, doing, func(scan func(...any) error) (text string, err error) {
+		err = scan(&text)
+		return text, err
+	}, "SELECT output FROM step WHERE name = ? AND item = '' AND state = ? AND "+of, args...)
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
