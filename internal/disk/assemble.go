@@ -193,7 +193,7 @@ func (s Spec) write(ctx context.Context, w io.WriterAt, l layout) (ranges, journ
 	o.Task = task
 	fs, err := ext4.Write(ctx, w, l.root.Off, s.Root, o)
 	task.End(err)
-	if fault.KindOf(err) == fault.Space && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+	if fault.KindOf(err) == fault.Space && !fault.Full(err) {
 		return nil, nil, s.tooSmall(ctx, err)
 	} else if err != nil {
 		return nil, nil, err

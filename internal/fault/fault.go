@@ -104,7 +104,7 @@ func KindOf(err error) Kind {
 	switch {
 	case errors.As(err, &e):
 		return e.Kind
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case Full(err):
 		return Space
 	case errors.Is(err, fs.ErrNotExist):
 		return Missing
@@ -114,17 +114,25 @@ func KindOf(err error) Kind {
 	return Bug
 }
 
-// HintOf returns the outermost hint in err's tree, or "".
+const makeRoom = "make room, with `ingot cache prune` perhaps, or choose other folders: --cache-dir, --state-dir, --output"
+
+// Full says whether the system found no room left.
+func Full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// HintOf returns the outermost hint in err's tree, or what helps against what the system said, or "".
 func HintOf(err error) string {
-	for err != nil {
+	for rest := err; rest != nil; {
 		var e *Error
-		if !errors.As(err, &e) {
-			return ""
+		if !errors.As(rest, &e) {
+			break
 		}
 		if e.Hint != "" {
 			return e.Hint
 		}
-		err = e.Err
+		rest = e.Err
+	}
+	if Full(err) {
+		return makeRoom
 	}
 	return ""
 }
