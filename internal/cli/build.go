@@ -167,6 +167,11 @@ Of a recipe with a matrix, the images go to as many devices, in the order of the
 		if err != nil {
 			return err
 		}
+		for _, d := range args[1:] {
+			if err := disk.Unused(d); err != nil { // before minutes of building
+				return err
+			}
+		}
 		f, err := a.foundry()
 		if err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"ingot/internal/factory"
 	"ingot/internal/fault"
@@ -100,10 +101,17 @@ func (a *app) serveLines(ctx context.Context, f *lineFlags, address string, path
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fault.New(fault.Exists, fmt.Errorf("listening on %s: %w", address, err), "stop what listens there, or choose another address with --listen")
+	if err == nil {
+		return l, nil
 	}
-	return l, nil
+	err = fmt.Errorf("listening on %s: %w", address, err)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		err = fault.New(fault.Exists, err, "stop what listens there, or choose another address with --listen")
+	case !errors.Is(err, unix.EACCES): // which says enough
+		err = fault.New(fault.Usage, err, "an address is HOST:PORT, such as 127.0.0.1:8080, with a host of this machine")
+	}
+	return nil, err
 }
 
 // serveOn serves the catalogue, and the runs where there are any, until ctx ends.

@@ -32,13 +32,21 @@ type target interface {
 	Sync() error
 }
 
+// Unused refuses what Install refuses of a device before it looks at what is on it.
+func Unused(device string) error {
+	if err := (kernel{}).unused(device); err != nil {
+		return fmt.Errorf("installing to %s: %w", device, err)
+	}
+	return nil
+}
+
 // Install writes an image to an attached block device: only the blocks of the map, and a GPT's backup at the
 // device's own end. It refuses a device that is not a whole disk, is too small, is in use in any way, or,
 // without Force, holds a partition table or a filesystem. The device has no partition table until all else
 // is written, so that an installation that was killed is not taken for a complete one.
 func Install(ctx context.Context, device string, image io.ReaderAt, m *Map, o InstallOptions) error {
-	if err := (kernel{}).unused(device); err != nil {
-		return fmt.Errorf("installing to %s: %w", device, err)
+	if err := Unused(device); err != nil {
+		return err
 	}
 	// With O_EXCL the kernel refuses a device that is mounted or claimed by anything, and nobody can claim
 	// it as long as it is open.

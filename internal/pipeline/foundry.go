@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +44,7 @@ var distributions = map[string]func() distro.Distribution{
 func Distribution(r *recipe.Recipe) (distro.Distribution, error) {
 	make, ok := distributions[r.Distro]
 	if !ok {
-		return nil, r.Refuse("distro", "%q is not known here", r.Distro)
+		return nil, r.Refuse("distro", "%q is not known here; known: %s", r.Distro, strings.Join(slices.Sorted(maps.Keys(distributions)), ", "))
 	}
 	d := make()
 	if err := d.Defaults(r); err != nil {
