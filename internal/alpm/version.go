@@ -3,6 +3,7 @@
 package alpm
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -58,7 +59,7 @@ func compareParts(a, b string) int {
 		case a == "" || b == "":
 			return compareRests(a, b)
 		case na != nb:
-			return sign(na - nb)
+			return cmp.Compare(na, nb)
 		}
 		run := letters
 		if isDigit(a[0]) {
@@ -83,7 +84,7 @@ func compareRuns(a, b string) int {
 	if isDigit(a[0]) { // of any length
 		a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
 		if len(a) != len(b) {
-			return sign(len(a) - len(b))
+			return cmp.Compare(len(a), len(b))
 		}
 	}
 	return strings.Compare(a, b)
@@ -123,16 +124,6 @@ func letters(s string) int {
 		n++
 	}
 	return n
-}
-
-func sign(n int) int {
-	switch {
-	case n < 0:
-		return -1
-	case n > 0:
-		return 1
-	}
-	return 0
 }
 
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }

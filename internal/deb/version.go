@@ -3,6 +3,7 @@
 package deb
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -43,14 +44,14 @@ func compareParts(a, b string) int {
 		for (a != "" && !isDigit(a[0])) || (b != "" && !isDigit(b[0])) {
 			wa, wb := weight(a), weight(b)
 			if wa != wb {
-				return sign(wa - wb)
+				return cmp.Compare(wa, wb)
 			}
 			a, b = a[1:], b[1:] // equal weights here are never those of an end
 		}
 		a, b = strings.TrimLeft(a, "0"), strings.TrimLeft(b, "0")
 		na, nb := digits(a), digits(b)
 		if na != nb {
-			return sign(na - nb)
+			return cmp.Compare(na, nb)
 		}
 		if c := strings.Compare(a[:na], b[:nb]); c != 0 {
 			return c
@@ -80,16 +81,6 @@ func digits(s string) int {
 		n++
 	}
 	return n
-}
-
-func sign(n int) int {
-	switch {
-	case n < 0:
-		return -1
-	case n > 0:
-		return 1
-	}
-	return 0
 }
 
 func isDigit(c byte) bool  { return '0' <= c && c <= '9' }
