@@ -138,6 +138,14 @@ var moreTargets = []string{
 	"gnome postgresql docker.io", "openjdk-17-jdk maven", "sendmail", "nullmailer cron", "busybox-syslogd rsyslog", "dbus-broker",
 }
 
+// remains are packages that apt takes for something that it then gives up. Of "libreoffice-core-nogui | libreoffice-core" it
+// takes the first, though more of LibreOffice needs the second, which conflicts; when it comes to that one it drops the first, but keeps
+// what it chose on the way to it: of Java's "libgtk2.0-0 | libgtk-3-0" again the first, since the second was not chosen yet. We go
+// back and choose anew, and then it was. By target, as the tests below are named.
+var remains = map[string][]string{
+	"libreoffice,recommends=true": {"libgail-common", "libgail18", "libgtk2.0-0", "libgtk2.0-bin", "libgtk2.0-common"},
+}
+
 // TestParityWithApt asks apt and Resolve for the same packages, on the same live indexes.
 func TestParityWithApt(t *testing.T) {
 	if testing.Short() {
@@ -165,7 +173,8 @@ func TestParityWithApt(t *testing.T) {
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	for _, target := range list {
 		for _, recommends := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s,recommends=%v", target, recommends), func(t *testing.T) {
+			name := fmt.Sprintf("%s,recommends=%v", target, recommends)
+			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				limit <- struct{}{}
 				defer func() { <-limit }()
@@ -177,6 +186,10 @@ func TestParityWithApt(t *testing.T) {
 				var l lock.Lock
 				_, err = rq.choose(t.Context(), cat, &l)
 				got := names(&l)
+				want = slices.DeleteFunc(want, func(p string) bool {
+					of, _, _ := strings.Cut(p, " ")
+					return slices.Contains(remains[name], of) && !slices.Contains(got, p)
+				})
 				if d := cmp.Diff(want, got); d != "" {
 					t.Errorf("apt has %d packages, we have %d, error %v (-apt +ours)\n%s", len(want), len(got), err, d)
 				}
