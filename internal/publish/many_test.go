@@ -141,7 +141,7 @@ func TestThirtyRegionsMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := c.region.Credentials()
-	text, err := json.Marshal(walker{*c.cfg.BaseEndpoint, k.AccessKeyID, k.SecretAccessKey, filepath.Join(dir, "ledger.db")})
+	text, err := json.Marshal(walker{Endpoint: *c.cfg.BaseEndpoint, Key: k.AccessKeyID, Secret: k.SecretAccessKey, Ledger: filepath.Join(dir, "ledger.db")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -24,25 +23,41 @@ import (
 	"ingot/internal/publish/ledger"
 )
 
-// The walks: a publication to five regions is stopped at every call that it makes, once with SIGKILL and once by a reply
-// that never comes, each after the call has done its deed. What there is in the end is the same.
+// The walks: a publication is stopped at every call that it makes, once with SIGKILL and once by a reply that never comes, each
+// after the call has done its deed. What there is in the end is the same. One road sends blocks to five regions; the other makes a
+// snapshot of a volume, and has the image copied to another region.
 
-var walked = []string{"us-east-1", "us-west-2", "eu-north-1", "eu-west-1", "ap-south-1"}
+// road is a way to publish that is walked.
+type road struct {
+	name    string
+	volume  bool // of a volume
+	regions []string
+	least   int // calls
+}
 
-var scope = regexp.MustCompile(`Credential=[^/]+/[^/]+/([^/]+)/`)
+var roads = []road{
+	{"blocks", false, []string{"us-east-1", "us-west-2", "eu-north-1", "eu-west-1", "ap-south-1"}, 60},
+	{"volume", true, []string{"us-east-1", "eu-north-1"}, 18},
+}
+
+var (
+	scope    = regexp.MustCompile(`Credential=[^/]+/[^/]+/([^/]+)/`)
+	blockURL = regexp.MustCompile(`^/snapshots/[^/]+/blocks/([0-9]+)$`)
+	idInURL  = regexp.MustCompile(`snap-[0-9a-f]+`)
+)
 
 // callOf names a call: its region, and what it does. Of the blocks, one of each kind has a name: the first, which goes
 // alone, one from among the others, and the last, which is cut short. The name of other blocks is "".
 func callOf(r *http.Request) string {
 	region := scope.FindStringSubmatch(r.Header.Get("Authorization"))[1]
+	block := blockURL.FindStringSubmatch(r.URL.Path)
 	switch {
-	case r.Method == http.MethodPut:
-		if index := path.Base(r.URL.Path); slices.Contains([]string{"0", "100", "6143"}, index) {
-			return region + " block " + index
-		}
+	case block != nil && slices.Contains([]string{"0", "100", "6143"}, block[1]):
+		return region + " " + r.Method + " block " + block[1]
+	case block != nil:
 		return ""
 	case strings.HasPrefix(r.URL.Path, "/snapshots"):
-		return region + " " + r.Method + " " + path.Dir(r.URL.Path)
+		return region + " " + r.Method + " " + idInURL.ReplaceAllString(r.URL.Path, "ID")
 	case r.Header.Get("X-Amz-Target") != "":
 		return region + " " + r.Header.Get("X-Amz-Target")
 	}
@@ -55,15 +70,20 @@ func callOf(r *http.Request) string {
 // walk is a cloud that knows the calls made to it, and does something at one of them.
 type walk struct {
 	*cloud
-	mu   sync.Mutex
-	seen map[string]int
-	all  []string
-	at   string // the name of a call and how often it was made before
-	then func() // is called when it has done its deed; nil: nothing
+	on     road
+	source string // the volume, on its road
+	mu     sync.Mutex
+	seen   map[string]int
+	all    []string
+	at     string // the name of a call and how often it was made before
+	then   func() // is called when it has done its deed; nil: nothing
 }
 
-func newWalk(t *testing.T) *walk {
-	w := &walk{cloud: newCloud(t, walked...), seen: map[string]int{}}
+func newWalk(t *testing.T, on road) *walk {
+	w := &walk{cloud: newCloud(t, on.regions...), on: on, seen: map[string]int{}}
+	if on.volume {
+		w.source = w.installed(newRequest(t, "image", 1))
+	}
 	w.harm = func(_ int64, rw http.ResponseWriter, r *http.Request, next http.Handler) {
 		name := callOf(r)
 		w.mu.Lock()
@@ -90,18 +110,22 @@ func (w *walk) rest() {
 	w.then = nil
 }
 
-// walkRequest is what is published on the walks.
-func walkRequest(t *testing.T, ledgerPath string) Request {
+// walkRequest is what is published on the walks; volume is "" for blocks.
+func walkRequest(t *testing.T, regions []string, volume, ledgerPath string) Request {
 	r := newRequest(t, "image", 1)
-	r.Regions, r.Series, r.Maps = walked, "image x86_64", &Maps{Dir: filepath.Join(filepath.Dir(ledgerPath), "maps")}
-	r.Ledger = openLedger(t, ledgerPath)
+	r.Regions, r.Series, r.Maps = regions, "image x86_64", &Maps{Dir: filepath.Join(filepath.Dir(ledgerPath), "maps")}
+	r.Ledger, r.Volume, r.Copy = openLedger(t, ledgerPath), volume, volume != ""
 	return r
+}
+
+func (w *walk) request(t *testing.T, ledgerPath string) Request {
+	return walkRequest(t, w.on.regions, w.source, ledgerPath)
 }
 
 // settled says what is wrong in the end: there should be one complete image in each region, and nothing else.
 func (w *walk) settled(t *testing.T, r Request) {
 	t.Helper()
-	for _, name := range walked {
+	for _, name := range r.Regions {
 		if err := w.check(name, r); err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -121,30 +145,50 @@ func (w *walk) settled(t *testing.T, r Request) {
 			}
 		}
 		slices.Sort(ids)
-		if want := []string{*images[0].ImageId, *snapshots[0].SnapshotId}; !slices.Equal(ids, want) {
+		want := []string{*images[0].ImageId}
+		if !r.Copy || name == r.Regions[0] { // EC2 makes the snapshot of a copy, with our tags
+			want = append(want, *snapshots[0].SnapshotId)
+		}
+		if !slices.Equal(ids, want) {
 			t.Errorf("%s: the ledger has %v, the region %v", name, ids, want)
 		}
 	}
 }
 
 // calls returns the names of all calls that an undisturbed publication makes.
-func calls(t *testing.T) []string {
-	w := newWalk(t)
-	r := walkRequest(t, filepath.Join(t.TempDir(), "ledger.db"))
+func calls(t *testing.T, on road) []string {
+	w := newWalk(t, on)
+	r := w.request(t, filepath.Join(t.TempDir(), "ledger.db"))
 	if _, err := Publish(t.Context(), New(w.cfg), r); err != nil {
 		t.Fatal(err)
 	}
 	w.settled(t, r)
-	if len(w.all) < 12*len(walked) {
+	if len(w.all) < on.least {
 		t.Fatalf("only %d calls: %v", len(w.all), w.all)
 	}
 	return slices.Clone(w.all)
 }
 
+// eachCall runs a test at each call on each road.
+func eachCall(t *testing.T, test func(t *testing.T, w *walk, call string)) {
+	t.Parallel()
+	for _, on := range roads {
+		for _, call := range calls(t, on) {
+			t.Run(on.name+" "+call, func(t *testing.T) {
+				t.Parallel()
+				test(t, newWalk(t, on), call)
+			})
+		}
+	}
+}
+
 // publisher is the environment that makes this program a publisher of its own: walker, in JSON.
 const publisher = "INGOT_TEST_PUBLISHER"
 
-type walker struct{ Endpoint, Key, Secret, Ledger string }
+type walker struct {
+	Endpoint, Key, Secret, Ledger, Volume string
+	Regions                               []string
+}
 
 func TestWalkKilled(t *testing.T) {
 	if text := os.Getenv(publisher); text != "" {
@@ -153,67 +197,57 @@ func TestWalkKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := aws.Config{BaseEndpoint: &p.Endpoint, Credentials: credentials.NewStaticCredentialsProvider(p.Key, p.Secret, "")}
-		if _, err := Publish(t.Context(), New(cfg), walkRequest(t, p.Ledger)); err != nil {
+		if _, err := Publish(t.Context(), New(cfg), walkRequest(t, p.Regions, p.Volume, p.Ledger)); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	t.Parallel()
-	for _, call := range calls(t) {
-		t.Run(call, func(t *testing.T) {
-			t.Parallel()
-			w := newWalk(t)
-			path := filepath.Join(t.TempDir(), "ledger.db")
-			k := w.region.Credentials()
-			text, err := json.Marshal(walker{*w.cfg.BaseEndpoint, k.AccessKeyID, k.SecretAccessKey, path})
-			if err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWalkKilled$")
-			cmd.Env = append(os.Environ(), publisher+"="+string(text), "TMPDIR="+t.TempDir()) // what it cannot remove any more
-			started, killed := make(chan struct{}), make(chan struct{})
-			w.at = call
-			w.then = func() {
-				<-started
-				close(killed)
-				_ = cmd.Process.Kill()
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			close(started)
-			err = cmd.Wait()
-			select {
-			case <-killed:
-			default:
-				t.Fatalf("the publisher came to an end without making the call: %v", err)
-			}
-			w.rest()
-			r := walkRequest(t, path)
-			r.RunID = "run-2"
-			if _, err := Publish(t.Context(), New(w.cfg), r); err != nil {
-				t.Fatal(err)
-			}
-			w.settled(t, r)
-		})
-	}
+	eachCall(t, func(t *testing.T, w *walk, call string) {
+		path := filepath.Join(t.TempDir(), "ledger.db")
+		k := w.region.Credentials()
+		text, err := json.Marshal(walker{*w.cfg.BaseEndpoint, k.AccessKeyID, k.SecretAccessKey, path, w.source, w.on.regions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestWalkKilled$")
+		cmd.Env = append(os.Environ(), publisher+"="+string(text))
+		started, killed := make(chan struct{}), make(chan struct{})
+		w.at = call
+		w.then = func() {
+			<-started
+			close(killed)
+			_ = cmd.Process.Kill()
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		close(started)
+		err = cmd.Wait()
+		select {
+		case <-killed:
+		default:
+			t.Fatalf("the publisher came to an end without making the call: %v", err)
+		}
+		w.rest()
+		r := w.request(t, path)
+		r.RunID = "run-2"
+		if _, err := Publish(t.Context(), New(w.cfg), r); err != nil {
+			t.Fatal(err)
+		}
+		w.settled(t, r)
+	})
 }
 
 func TestWalkLostReplies(t *testing.T) {
-	t.Parallel()
-	for _, call := range calls(t) {
-		t.Run(call, func(t *testing.T) {
-			t.Parallel()
-			w := newWalk(t)
-			lost := false
-			w.at, w.then = call, func() { lost = true }
-			r := walkRequest(t, filepath.Join(t.TempDir(), "ledger.db"))
-			if _, err := Publish(context.WithoutCancel(t.Context()), New(w.cfg), r); err != nil {
-				t.Fatal(err)
-			}
-			if w.settled(t, r); !lost {
-				t.Error("the call was not made")
-			}
-		})
-	}
+	eachCall(t, func(t *testing.T, w *walk, call string) {
+		lost := false
+		w.at, w.then = call, func() { lost = true }
+		r := w.request(t, filepath.Join(t.TempDir(), "ledger.db"))
+		if _, err := Publish(context.WithoutCancel(t.Context()), New(w.cfg), r); err != nil {
+			t.Fatal(err)
+		}
+		if w.settled(t, r); !lost {
+			t.Error("the call was not made")
+		}
+	})
 }
