@@ -62,6 +62,16 @@ func TestPacker(t *testing.T) {
 	}
 	i := images.Images[0]
 	root := i.BlockDeviceMappings[0].Ebs
+	// packer registers the device that it launched with, under the name of ami_root_device, whose volume_size it asks for and does not use.
+	if *i.RootDeviceName != "/dev/xvda" || *i.BlockDeviceMappings[0].DeviceName != "/dev/xvda" || *root.VolumeSize != 1 || root.VolumeType != ec2types.VolumeTypeGp2 || !*root.DeleteOnTermination {
+		t.Errorf("its root is %s, %s, %d GiB, %s, %v", *i.RootDeviceName, *i.BlockDeviceMappings[0].DeviceName, *root.VolumeSize, root.VolumeType, *root.DeleteOnTermination)
+	}
+	if !aws.ToBool(i.EnaSupport) || i.TpmSupport != "" || i.VirtualizationType != ec2types.VirtualizationTypeHvm || i.Architecture != ec2types.ArchitectureValuesX8664 {
+		t.Errorf("it is registered with ENA %v, TPM %q, %s, %s", aws.ToBool(i.EnaSupport), i.TpmSupport, i.VirtualizationType, i.Architecture)
+	}
+	if len(i.Tags) != 1 || *i.Tags[0].Key != "made-by" || *i.Tags[0].Value != "packer" {
+		t.Errorf("its tags are %+v", i.Tags)
+	}
 	if got := f.read(*root.SnapshotId); got != "p" {
 		t.Errorf("its snapshot reads %q", got)
 	}
