@@ -55,8 +55,8 @@ type snapshot struct {
 	dir       string
 }
 
-func (s *snapshot) basePath() string    { return filepath.Join(s.dir, s.ID+".base") }
-func (s *snapshot) journalPath() string { return filepath.Join(s.dir, s.ID+".blocks") }
+func (s *snapshot) basePath() string    { return filepath.Join(s.dir, s.ID+baseExt) }
+func (s *snapshot) journalPath() string { return filepath.Join(s.dir, s.ID+journalExt) }
 
 // newSnapshot returns a snapshot without blocks that is pending, and not kept yet.
 func (a *area) newSnapshot(size int64) *snapshot {

@@ -21,8 +21,14 @@ type table[T any] struct {
 	changing    func(id string, old *T) // called before a row is put, with the one in its place or nil; may be nil
 }
 
-const rowExt = ".json"
+const (
+	rowExt     = ".json"
+	baseExt    = ".base"   // a list of blocks, which is replaced whole
+	journalExt = ".blocks" // one that grows
+)
 
+// openTable reads what is kept, and removes what a killed server has not finished: files that were to replace others, and those beside
+// a row that was never written.
 func openTable[T any](dir, prefix string) (*table[T], error) {
 	t := &table[T]{dir: dir, prefix: prefix, rows: map[string]*T{}}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -43,7 +49,28 @@ func openTable[T any](dir, prefix string) (*table[T], error) {
 		}
 		t.rows[strings.TrimSuffix(filepath.Base(path), rowExt)] = row
 	}
-	return t, nil
+	return t, t.sweep()
+}
+
+// sweep removes files that were to replace others, and block lists of rows that there are not.
+func (t *table[T]) sweep() error {
+	leftovers, err := filepath.Glob(filepath.Join(t.dir, "."+t.prefix+"*"))
+	for _, ext := range []string{baseExt, journalExt} {
+		lists, e := filepath.Glob(filepath.Join(t.dir, t.prefix+"*"+ext))
+		err = errors.Join(err, e)
+		for _, path := range lists {
+			if t.rows[strings.TrimSuffix(filepath.Base(path), ext)] == nil {
+				leftovers = append(leftovers, path)
+			}
+		}
+	}
+	for _, path := range leftovers {
+		err = errors.Join(err, os.Remove(path))
+	}
+	if err != nil {
+		return fmt.Errorf("removing what was not finished: %w", err)
+	}
+	return nil
 }
 
 // newID returns an id as AWS makes them: the prefix and 17 hexadecimal digits.

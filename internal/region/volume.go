@@ -49,7 +49,7 @@ type attachment struct {
 }
 
 func (a *area) volumeBlocks(id string) string {
-	return filepath.Join(a.volumes.dir, id+".base")
+	return filepath.Join(a.volumes.dir, id+baseExt)
 }
 
 // newVolume returns a volume of a snapshot, which may be nil, and holds the snapshot's blocks for it. It is not kept yet.
