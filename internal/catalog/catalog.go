@@ -5,6 +5,7 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,7 +48,7 @@ type Release struct {
 	Blocks      int             `json:"blocks"`    // of 512 KiB, that the snapshot stores
 	State       string          `json:"state"`
 	Packages    []Package       `json:"packages,omitempty"` // by name and architecture
-	Verdict     json.RawMessage `json:"verdict,omitempty"`  // of the boot test, as that wrote it
+	Verdict     json.RawMessage `json:"verdict,omitempty"`  // of the boot tests, as these wrote them: see Verdicts
 	Timings     []Timing        `json:"timings,omitempty"`  // of the steps that made it, in order
 	AMIs        []AMI           `json:"amis"`               // by region
 
@@ -56,6 +57,16 @@ type Release struct {
 	History   []Change   `json:"history,omitempty"`   // of State, in order
 	Documents []Document `json:"documents,omitempty"` // by name
 	Check     *Check     `json:"check,omitempty"`     // of its packages, the last one
+}
+
+// Verdicts splits Verdict into the reports of the boot tests, one for each way to boot. An ingot that recorded only one of them did so
+// without a list.
+func (r *Release) Verdicts() (all []json.RawMessage) {
+	if raw := bytes.TrimSpace(r.Verdict); bytes.HasPrefix(raw, []byte("{")) {
+		return []json.RawMessage{raw}
+	}
+	_ = json.Unmarshal(r.Verdict, &all) // what is neither holds none
+	return all
 }
 
 // Change says since when a release has been in a state. What was recorded by an ingot that kept no such times

@@ -103,8 +103,8 @@ func (f *Foundry) candidate(a *Artifact, o *PublishOptions) (*publication, error
 		booted = booted && v.Passed
 	}
 	if len(verdicts) > 0 {
-		if r.Verdict, err = json.Marshal(verdicts[0]); err != nil {
-			return nil, fmt.Errorf("recording the verdict: %w", err)
+		if r.Verdict, err = json.Marshal(verdicts); err != nil {
+			return nil, fmt.Errorf("recording the verdicts: %w", err)
 		}
 	}
 	if m.PublicOK && booted {

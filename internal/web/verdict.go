@@ -1,7 +1,6 @@
 package web
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -18,13 +17,15 @@ var escapeSequence = regexp.MustCompile("\x1b(\\[[0-?]*[ -/]*[@-~]|[@-Z\\\\-_]|\
 
 // verdict is what the page shows of a boot test's report. Members that a report lacks are left out.
 type verdict struct {
-	Passed   bool    `json:"passed"`
-	Reason   string  `json:"reason"`
-	Firmware string  `json:"firmware"`
-	Bus      string  `json:"bus"`
-	Accel    string  `json:"accel"`
-	Seconds  float64 `json:"seconds"`
-	Stages   []struct {
+	Passed   bool   `json:"passed"`
+	Reason   string `json:"reason"`
+	Firmware string `json:"firmware"`
+	Bus      string `json:"bus"`
+	Accel    struct {
+		Name string `json:"name"`
+	} `json:"accel"`
+	Seconds float64 `json:"seconds"`
+	Stages  []struct {
 		Name string  `json:"name"`
 		Seen bool    `json:"seen"`
 		At   float64 `json:"at"` // seconds since the machine started
@@ -37,15 +38,16 @@ type verdict struct {
 	} `json:"checks"`
 }
 
-// verdicts shows a report, or a list of them where the image was booted in several ways. What cannot be
-// read as either is left out: the JSON of the release has it.
+// verdicts shows the reports of the boot tests. What cannot be read as one is left out: the JSON of the release has it.
 func verdicts(r catalog.Release, log []byte) g.Node {
 	var all []verdict
-	raw := r.Verdict
-	if raw = bytes.TrimSpace(raw); bytes.HasPrefix(raw, []byte("{")) {
-		raw = append(append([]byte("["), raw...), ']')
+	for _, raw := range r.Verdicts() {
+		var v verdict
+		if json.Unmarshal(raw, &v) == nil {
+			all = append(all, v)
+		}
 	}
-	if json.Unmarshal(raw, &all) != nil || len(all) == 0 {
+	if len(all) == 0 {
 		return g.If(len(log) > 0, section("boot", "Boot test", console(r, log)))
 	}
 	return section("boot", "Boot test", g.Group(g.Map(all, func(v verdict) g.Node {
@@ -71,7 +73,7 @@ func verdicts(r catalog.Release, log []byte) g.Node {
 
 // manner says how the machine was made.
 func manner(v verdict) (text string) {
-	for _, part := range []string{v.Firmware, v.Bus, v.Accel} {
+	for _, part := range []string{v.Firmware, v.Bus, v.Accel.Name} {
 		if part != "" {
 			text += " · " + part
 		}

@@ -19,6 +19,9 @@ import (
 
 	"ingot/internal/catalog"
 	"ingot/internal/catalog/catalogtest"
+	"ingot/internal/machine"
+	"ingot/internal/recipe"
+	"ingot/internal/verify"
 )
 
 var regions = []string{"eu-central-1", "eu-west-1", "us-east-1", "us-west-2", "ap-southeast-2"}
@@ -43,7 +46,7 @@ func fill(t testing.TB) catalog.Store {
 	former.Packages = append(slices.Clone(debian.Packages[1:]), catalog.Package{Name: "gone", Version: "1", Arch: "amd64"})
 	former.Packages[100].Version = "1.2-2"
 	former.Blocks, former.State = 1190, catalog.Deprecated
-	debian.Verdict = json.RawMessage(`{"passed":true,"firmware":"uefi","bus":"nvme","accel":"kvm","seconds":21.4,
+	debian.Verdict = json.RawMessage(`{"passed":true,"firmware":"uefi","bus":"nvme","accel":{"name":"kvm"},"seconds":21.4,
 		"stages":[{"name":"firmware","seen":true,"at":0.9},{"name":"boot loader","seen":true,"at":2.1},{"name":"kernel","seen":true,"at":3.4},
 		{"name":"login","seen":true,"at":12.2},{"name":"ssh","seen":true,"at":14.8},{"name":"never","seen":false,"at":0}],
 		"checks":[{"name":"no failed units","passed":true},{"name":"clock","passed":false,"detail":"chrony is not synchronised"}]}`)
@@ -280,6 +283,39 @@ func TestHealth(t *testing.T) {
 		r := ask(t, h, "GET", target)
 		if body := r.body; r.StatusCode != status || strings.Contains(body, "sql") || failed == nil {
 			t.Errorf("%s: %d %q, %v", target, r.StatusCode, body, errors.Unwrap(failed))
+		}
+	}
+}
+
+// What the boot test writes is what the page reads.
+func TestVerdicts(t *testing.T) {
+	s := fill(t)
+	h := Handler(s, Options{})
+	boot := func(fw recipe.Firmware) verify.Verdict {
+		return verify.Verdict{Passed: true, Firmware: fw, Bus: "nvme", Accel: machine.TCG("amd64", "there is no KVM"), Seconds: 160.4, Console: "console.log",
+			Stages: []verify.Stage{{Name: "kernel", Seen: true, At: 10.67}, {Name: "init"}}, Checks: []verify.Check{{Name: "clock", Passed: true, Seconds: 1}}}
+	}
+	for name, tc := range map[string]struct {
+		of  any
+		has []string
+	}{
+		"two":          {[]verify.Verdict{boot(recipe.BIOS), boot(recipe.UEFI)}, []string{"bios · nvme · tcg · 160.4 s", "uefi · nvme · tcg · 160.4 s", "10.7 s", "1 check passed"}},
+		"as once, one": {boot(recipe.BIOS), []string{"bios · nvme · tcg · 160.4 s", "10.7 s"}},
+	} {
+		raw, err := json.Marshal(tc.of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := catalogtest.Image("debian-12", "x86_64", 20)
+		r.Verdict = raw
+		if err := s.Put(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		body := ask(t, h, "GET", "/releases/"+r.ID).body
+		for _, want := range tc.has {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s: the page lacks %q", name, want)
+			}
 		}
 	}
 }

@@ -82,11 +82,15 @@ func before(r *catalog.Release, public bool) string {
 	case public:
 		return catalog.Public
 	}
-	var verdict struct{ Passed bool }
-	if json.Unmarshal(r.Verdict, &verdict) == nil && verdict.Passed {
-		return catalog.Verified
+	verdicts := r.Verdicts()
+	failed := slices.ContainsFunc(verdicts, func(raw json.RawMessage) bool {
+		var verdict struct{ Passed bool }
+		return json.Unmarshal(raw, &verdict) != nil || !verdict.Passed
+	})
+	if len(verdicts) == 0 || failed {
+		return catalog.Candidate
 	}
-	return catalog.Candidate
+	return catalog.Verified
 }
 
 func (r *Retirer) undo(ctx context.Context, rel *catalog.Release, region string, dry bool) (u Undone, err error) {
