@@ -1,9 +1,11 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 
 	g "maragu.dev/gomponents"
@@ -63,6 +65,8 @@ func verdicts(r catalog.Release, log []byte) g.Node {
 				end = max(end, s.At)
 			}
 		}
+		// In the order in which they were seen: the stages of a boot overlap.
+		slices.SortStableFunc(rows, func(a, b bar) int { return cmp.Compare(a.to, b.to) })
 		return h.Div(h.Class("verdict"),
 			h.P(h.Strong(h.Class(class), g.Text(outcome)), g.Text(" "+manner(v)), g.If(v.Reason != "", g.Text(": "+v.Reason))),
 			g.If(len(rows) > 0, timeline("Stage", "After", rows, end)),
