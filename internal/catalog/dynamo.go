@@ -259,7 +259,12 @@ func explain(err error) error {
 	}
 	switch api.ErrorCode() {
 	case "AccessDeniedException", "UnrecognizedClientException", "MissingAuthenticationToken", "ExpiredTokenException", "InvalidSignatureException":
-		return fault.New(fault.Denied, err, "the credentials need dynamodb:GetItem, Query, PutItem, UpdateItem, DeleteItem, BatchWriteItem and DescribeTable on the table and its index")
+		needed := "dynamodb:*"
+		var call *smithy.OperationError
+		if errors.As(err, &call) {
+			needed = "dynamodb:" + call.Operation()
+		}
+		return fault.New(fault.Denied, err, "the credentials need the permission "+needed+" on the table and its index")
 	case "ResourceNotFoundException":
 		return fault.New(fault.Missing, err, "")
 	case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded", "InternalServerError":

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +23,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
 
 	"ingot/internal/catalog"
+	"ingot/internal/catalog/catalogtest"
 	"ingot/internal/deb/debtest"
 	"ingot/internal/deploy/activity"
 	"ingot/internal/deploy/builder"
@@ -32,7 +36,6 @@ import (
 	"ingot/internal/factory"
 	"ingot/internal/factory/asl"
 	"ingot/internal/factory/asl/asltest"
-	"ingot/internal/factory/flow"
 	"ingot/internal/factory/notify"
 	"ingot/internal/fault"
 	"ingot/internal/publish"
@@ -48,6 +51,7 @@ type plantation struct {
 	dir        string
 	mirror     string
 	key        debtest.Key
+	local      *region.Region
 	region     *httptest.Server
 	clients    publish.Clients
 	activities *asltest.Activities
@@ -56,6 +60,7 @@ type plantation struct {
 	site       *site.Site
 	station    *station.Station
 	catalog    string
+	states     string // URL
 	definition []byte
 	recipe     *recipe.Recipe
 	packages   []debtest.Package
@@ -66,28 +71,64 @@ type plantation struct {
 	machines []*worker
 	told     []factory.Message
 	denied   string
+	calls    map[string]bool        // actions, since they were asked for
+	requests map[string]asl.Request // of the last run, by step
+	still    bool                   // machines that build do nothing
 }
 
 var fiveRegions = []string{"us-east-1", "eu-west-1", "eu-north-1", "ap-south-1", "sa-east-1"}
 
 const buildRegion = "us-east-1"
 
-func newPlantation(t *testing.T) *plantation {
+func newPlantation(t *testing.T, more string) *plantation {
 	if os.Geteuid() != 0 {
 		t.Skip("a sandbox needs root")
 	}
 	asltest.Need(t, "aws-local-stepfunctions")
 	p := &plantation{T: t, dir: t.TempDir(), boot: "passed", guests: cloudtest.NewGuests(t), activities: asltest.NewActivities(t), player: asltest.NewPlayer(t), key: debtest.NewKey(t)}
-	p.catalog = filepath.Join(p.dir, "catalog.db")
+	p.openCatalog()
 	p.openRegion()
 	p.packages = ownSet(t)
 	mirror := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(p.dir, "mirror"))))
 	t.Cleanup(mirror.Close)
 	p.mirror = mirror.URL
 	p.archive()
-	p.writeRecipe()
+	p.writeRecipe(more)
 	p.deploy()
 	return p
+}
+
+// openCatalog has the catalogue in DynamoDB, where there is one for tests.
+func (p *plantation) openCatalog() {
+	states := httptest.NewServer(cloudtest.Denying(p.activities, p.refuses))
+	p.Cleanup(states.Close)
+	p.states = states.URL
+	p.catalog = filepath.Join(p.dir, "catalog.db")
+	if !catalogtest.HasDynalite() {
+		return
+	}
+	address, stop, err := catalogtest.Dynalite()
+	if err != nil {
+		p.Fatal(err)
+	}
+	p.Cleanup(stop)
+	table := httptest.NewServer(cloudtest.Denying(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: address}), p.refuses))
+	p.Cleanup(table.Close)
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": filepath.Join(p.dir, "none")} {
+		p.Setenv(name, value)
+	}
+	p.catalog = "dynamodb:catalog?" + url.Values{"region": {buildRegion}, "endpoint": {table.URL}}.Encode()
+}
+
+// refuses says whether an action is to be denied, and remembers that it was called.
+func (p *plantation) refuses(action string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.calls == nil {
+		p.calls = map[string]bool{}
+	}
+	p.calls[action] = true
+	return p.denied == action
 }
 
 // archive writes the mirror anew.
@@ -102,10 +143,10 @@ func (p *plantation) archive() {
 	}
 }
 
-func (p *plantation) writeRecipe() {
+func (p *plantation) writeRecipe(more string) {
 	dir := filepath.Join(p.dir, "home")
-	text := fmt.Sprintf("name: img\ndistro: debian\nrelease: bookworm\nmirrors: [%q]\nkeys: [{fingerprint: %s, file: keys/key.asc}]\ndisk: {firmware: uefi}\npublish: {regions: [%s], public: true, smoke: {regions: first}}\n",
-		p.mirror, p.key.Fingerprint(), strings.Join(fiveRegions, ", "))
+	text := fmt.Sprintf("name: img\ndistro: debian\nrelease: bookworm\nmirrors: [%q]\nkeys: [{fingerprint: %s, file: keys/key.asc}]\ndisk: {firmware: uefi}\npublish: {regions: [%s], public: true, smoke: {regions: first}}\n%s",
+		p.mirror, p.key.Fingerprint(), strings.Join(fiveRegions, ", "), more)
 	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "keys"), 0o755), os.WriteFile(filepath.Join(dir, "img.yaml"), []byte(text), 0o644),
 		os.WriteFile(filepath.Join(dir, "secret"), []byte("not for others"), 0o600), os.WriteFile(filepath.Join(dir, "keys/key.asc"), p.key.Public(p), 0o644)); err != nil {
 		p.Fatal(err)
@@ -122,11 +163,8 @@ func (p *plantation) openRegion() {
 	if err != nil {
 		p.Fatal(err)
 	}
-	p.region = httptest.NewServer(cloudtest.Denying(r, func(action string) bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.denied == action
-	}))
+	p.local = r
+	p.region = httptest.NewServer(cloudtest.Denying(r, p.refuses))
 	p.Cleanup(func() {
 		p.region.Close()
 		if err := r.Close(); err != nil {
@@ -188,15 +226,71 @@ func (p *plantation) deploy() {
 		p.Fatal(err)
 	}
 	p.site = &site.Site{Config: site.Config{Stack: "ingot", Region: buildRegion, Bucket: "ingot-things", Catalog: p.catalog, States: "arn:aws:states:us-east-1:123456789012",
-		Images: []string{"img"}, Program: "code/ingot"}, SFN: activity.New(cfg, p.activities.URL), Depot: p.depot,
-		Builders: builder.New(cfg, builder.Spec{Stack: "ingot", Image: p.baseImage(x.Publish.Ledger), Types: []string{"c7i.large"}})}
+		Images: []string{"img"}, Program: "code/ingot"}, SFN: activity.New(cfg, p.states), Depot: p.depot,
+		Builders: builder.New(cfg, builder.Spec{Stack: "ingot", Image: p.baseImage(x.Publish.Ledger), Types: []string{"c7i.large"}, Spot: true})}
 	p.station = &station.Station{Factory: x, Tasks: recordedBoots, Depot: p.depot, Dir: filepath.Join(p.dir, "function/recipes"), Cloud: p.site}
+	p.define(false)
+}
+
+// define writes the state machine, with or without a person to be asked.
+func (p *plantation) define(approve bool) {
+	p.recipe.Schedule.Approve = approve
+	var err error
 	p.definition, err = asl.Machine(factory.Pipeline(p.recipe), asl.Options{Function: "arn:aws:lambda:us-east-1:123456789012:function:ingot-steps", Activity: p.site.Config.ActivityARN("img"),
 		Gate: p.site.Config.ActivityARN("img-approve"), Beat: 12 * time.Second})
 	if err != nil {
 		p.Fatal(err)
 	}
 	asltest.Check(p, p.definition)
+}
+
+// asked has a person answer the next time that one is asked.
+func (p *plantation) asked(answer func(token string) error) {
+	go func() {
+		gate := p.site.Config.ActivityARN("img-approve")
+		for p.Context().Err() == nil {
+			out, err := p.site.SFN.GetActivityTask(p.Context(), &sfn.GetActivityTaskInput{ActivityArn: &gate})
+			if err == nil && aws.ToString(out.TaskToken) == "" {
+				continue
+			}
+			if err == nil {
+				err = answer(*out.TaskToken)
+			}
+			if err != nil {
+				p.Error(err)
+			}
+			return
+		}
+	}()
+}
+
+// interrupt takes away the machine that is the next one after so many, when it has built the image, and has the reaper look until it
+// has launched another one.
+func (p *plantation) interrupt(before int, run string) {
+	for range 600 {
+		time.Sleep(20 * time.Millisecond)
+		p.mu.Lock()
+		started := len(p.machines) > before
+		p.mu.Unlock()
+		if _, err := p.depot.Get(p.Context(), "runs/"+run+"/build.zip"); err != nil || !started {
+			continue
+		}
+		if err := p.local.Interrupt(buildRegion, p.machines[before].name); err != nil {
+			p.Error(err)
+			return
+		}
+		for range 100 {
+			_, launched, err := p.site.Reap(p.Context(), time.Now())
+			if err != nil {
+				p.Error(err)
+			}
+			if err != nil || slices.Equal(launched, []string{run}) {
+				return
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	p.Error("there was no machine to be taken away, or none in its place")
 }
 
 // baseImage registers an AMI that machines are launched from.
@@ -214,6 +308,7 @@ func (p *plantation) baseImage(l publish.Ledger) string {
 // worker is a machine: a process of ingot worker.
 type worker struct {
 	region.Running // nil: nobody pauses it, or gives it disks
+	name           string
 	cmd            *exec.Cmd
 	exited         chan struct{}
 }
@@ -222,7 +317,7 @@ type worker struct {
 func (p *plantation) Start(ctx context.Context, l region.Launch) (region.Running, error) {
 	line := strings.ReplaceAll(string(l.UserData), "\\\n", "")
 	_, line, found := strings.Cut(line, "./ingot worker ")
-	if !found { // a smoke launch
+	if !found || p.still { // a smoke launch
 		return p.guests.Start(ctx, l)
 	}
 	return p.work(l.Instance, strings.Fields(strings.NewReplacer("'", "", "--quiet", "").Replace(line))...)
@@ -242,7 +337,7 @@ func (p *plantation) work(name string, args ...string) (*worker, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	cmd := exec.Command(program, append([]string{"worker", "--beat", "1s"}, args...)...)
-	cmd.Env = append(os.Environ(), "INGOT_CACHE="+dir+"/cache", "INGOT_STATE="+dir+"/state", "INGOT_ENDPOINT="+p.region.URL, "AWS_ENDPOINT_URL_SFN="+p.activities.URL,
+	cmd.Env = append(os.Environ(), "INGOT_CACHE="+dir+"/cache", "INGOT_STATE="+dir+"/state", "INGOT_ENDPOINT="+p.region.URL, "AWS_ENDPOINT_URL_SFN="+p.states,
 		"AWS_ACCESS_KEY_ID="+keys.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+keys.SecretAccessKey, "BOOT="+p.boot)
 	log := &lockedLog{t: p.T, name: name}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -250,7 +345,7 @@ func (p *plantation) work(name string, args ...string) (*worker, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	w := &worker{cmd: cmd, exited: make(chan struct{})}
+	w := &worker{name: name, cmd: cmd, exited: make(chan struct{})}
 	p.machines = append(p.machines, w)
 	go func() { _ = cmd.Wait(); close(w.exited) }()
 	return w, nil
@@ -295,6 +390,12 @@ func (p *plantation) do(ctx context.Context, task asltest.Task) (any, error) {
 	if err := json.Unmarshal(payload, &r); err != nil {
 		return nil, err
 	}
+	p.mu.Lock()
+	if p.requests == nil {
+		p.requests = map[string]asl.Request{}
+	}
+	p.requests[r.Step] = r
+	p.mu.Unlock()
 	res, failure := p.station.Do(ctx, &r)
 	if failure != nil {
 		p.Logf("%s %s: %s", r.Step, r.Item, failure.Text)
@@ -360,7 +461,7 @@ func (p *plantation) messages() []factory.Message {
 
 // The whole of a deployment, with the state machine in an interpreter that is not ours.
 func TestDeployed(t *testing.T) {
-	p := newPlantation(t)
+	p := newPlantation(t, "")
 	if names, err := depot.Files(filepath.Join(p.dir, "home"), func(string) bool { return true }); err != nil || len(names) != 3 {
 		t.Fatal(names, err)
 	}
@@ -390,40 +491,58 @@ func TestDeployed(t *testing.T) {
 		t.Errorf("the catalogue: %v", got)
 	}
 
-	t.Log("a worker is lost in the middle of its work, and another one goes on")
+	t.Log("the spot machine is taken away in the middle of its work, and another one, that the reaper launches, goes on")
 	p.packages = append(p.packages[:len(p.packages)-1:len(p.packages)-1], newer(p.packages[len(p.packages)-1]))
 	p.archive()
 	before := len(p.machines)
-	go func() {
-		for range 600 {
-			p.mu.Lock()
-			n := len(p.machines)
-			var first *worker
-			if n > before {
-				first = p.machines[before]
-			}
-			p.mu.Unlock()
-			if _, err := p.depot.Get(context.Background(), "runs/third/build.zip"); first != nil && err == nil {
-				first.Kill()
-				if _, err := p.work("another", "--activity", p.site.Config.ActivityARN("img"), "--region", buildRegion, "--bucket", "ingot-things", "--catalog", p.catalog, "--idle", "1m"); err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}()
+	go p.interrupt(before, "third")
 	if err := p.run("third"); err != nil {
 		t.Fatal(err)
 	}
 	if got := p.releases(); !slices.Equal(got, []string{"public 5", "public 5"}) {
 		t.Errorf("the catalogue: %v", got)
 	}
-	p.mu.Lock()
-	last := p.machines[len(p.machines)-1]
-	p.mu.Unlock()
-	last.Kill()
+	if n := len(p.machines) - before; n != 2 {
+		t.Errorf("the run had %d machines", n)
+	}
+	if ids := p.alive(); len(ids) > 0 {
+		t.Errorf("machines that did not end: %v", ids)
+	}
 	p.messages()
+
+	t.Log("a person refuses, and then approves")
+	p.packages = append(p.packages[:len(p.packages)-1:len(p.packages)-1], newer(p.packages[len(p.packages)-1]))
+	p.archive()
+	plain := p.definition
+	p.define(true)
+	p.asked(func(token string) error {
+		if got := p.releases(); !slices.Equal(got, []string{"verified 5", "public 5", "public 5"}) {
+			t.Errorf("while a person is asked: %v", got)
+		}
+		_, err := p.site.SFN.SendTaskFailure(t.Context(), &sfn.SendTaskFailureInput{TaskToken: &token, Error: aws.String("refused"), Cause: aws.String("not on a Friday")})
+		return err
+	})
+	if err := p.run("refused"); err == nil {
+		t.Error("it goes on though a person refused")
+	}
+	if told := p.messages(); len(told) != 1 || told[0].Event != "failed" || !strings.Contains(told[0].Error, "not on a Friday") {
+		t.Errorf("told: %+v", told)
+	}
+	if got := p.releases(); !slices.Equal(got, []string{"verified 5", "public 5", "public 5"}) || len(p.alive()) > 0 {
+		t.Errorf("the catalogue: %v; machines %v", got, p.alive())
+	}
+	p.asked(func(token string) error {
+		_, err := p.site.SFN.SendTaskSuccess(t.Context(), &sfn.SendTaskSuccessInput{TaskToken: &token, Output: aws.String("{}")})
+		return err
+	})
+	if err := p.run("approved"); err != nil {
+		t.Error(err)
+	}
+	if got := p.releases(); !slices.Equal(got, []string{"public 5", "public 5", "public 5"}) {
+		t.Errorf("the catalogue: %v", got)
+	}
+	p.messages()
+	p.definition = plain
 
 	t.Log("an image that does not boot")
 	p.boot = "failed"
@@ -439,7 +558,7 @@ func TestDeployed(t *testing.T) {
 	if ids := p.alive(); len(ids) > 0 {
 		t.Errorf("machines that did not end: %v", ids)
 	}
-	if got := strings.Join(p.releases(), ", "); strings.Count(got, "public") != 2 {
+	if got := strings.Join(p.releases(), ", "); strings.Count(got, "public") != 3 {
 		t.Errorf("the catalogue: %v", got)
 	}
 
@@ -456,7 +575,7 @@ func TestDeployed(t *testing.T) {
 	if ids := p.alive(); len(ids) > 0 {
 		t.Errorf("machines that did not end: %v", ids)
 	}
-	if got := strings.Join(p.releases(), ", "); strings.Count(got, "public") != 2 {
+	if got := strings.Join(p.releases(), ", "); strings.Count(got, "public") != 3 {
 		t.Errorf("the catalogue: %v", got)
 	}
 	p.guests.Says(cloudtest.Healthy)
@@ -470,26 +589,6 @@ func TestDeployed(t *testing.T) {
 		t.Errorf("machines: %v", ids)
 	}
 	p.activities.Running()
-
-	t.Log("each action that is denied is named")
-	for action, step := range map[string]string{"ec2:DescribeInstances": asl.Begin, "ec2:RunInstances": asl.Begin, "s3:GetObject": asl.Begin, "ec2:TerminateInstances": asl.End, "s3:PutObject": asl.End} {
-		p.deny("")
-		if step == asl.End {
-			if _, err := p.site.Builders.Launch(t.Context(), "denied", "#!/bin/sh\n./ingot worker --activity x --bucket y --idle 10m\n"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		p.deny(action)
-		state := json.RawMessage(`{"input":{"recipe":"img.yaml","name":"img"}}`)
-		_, failure := p.station.Do(t.Context(), &asl.Request{Step: step, Run: "denied", Timeout: flow.Duration(time.Minute), State: state})
-		if failure == nil || failure.Kind != fault.Denied.String() || !strings.Contains(failure.Text+failure.Hint, action) {
-			t.Errorf("%s without %s: %+v", step, action, failure)
-		}
-	}
-	p.deny("")
-	if err := p.site.Dismiss(t.Context(), "denied"); err != nil {
-		t.Error(err)
-	}
 
 	t.Log("the reaper ends what no run needs")
 	id, err := p.site.Builders.Launch(t.Context(), "forgotten", "#!/bin/sh\n./ingot worker --activity x --bucket y --idle 10m\n")

@@ -47,6 +47,7 @@ type instance struct {
 	Groups                     []string // ids of security groups
 	Metadata                   metadataOptions
 	ShutdownBehavior           string
+	SpotRequest                string `json:",omitempty"` // id; "": at the full price
 	Tags                       map[string]string
 
 	live *live
@@ -199,6 +200,8 @@ type instanceXML struct {
 	Cards           list[interfaceXML]  `xml:"networkInterfaceSet"`
 	PlatformDetails string              `xml:"platformDetails"`
 	UsageOperation  string              `xml:"usageOperation"`
+	Lifecycle       string              `xml:"instanceLifecycle,omitempty"`
+	SpotRequest     string              `xml:"spotInstanceRequestId,omitempty"`
 }
 
 func (a *area) instanceXML(i *instance) instanceXML {
@@ -209,6 +212,9 @@ func (a *area) instanceXML(i *instance) instanceXML {
 		CurrentBootMode: i.Firmware, Metadata: i.Metadata, PlatformDetails: "Linux/UNIX", UsageOperation: "RunInstances"}
 	if i.Location != "" {
 		x.RootDeviceType, x.ENA = "instance-store", false
+	}
+	if i.SpotRequest != "" {
+		x.Lifecycle, x.SpotRequest = spot, i.SpotRequest
 	}
 	if i.ReasonCode != "" {
 		x.StateReason = &reasonXML{i.ReasonCode, i.Reason}
@@ -234,7 +240,8 @@ func (x instanceXML) attr(name string) ([]string, bool) {
 		"availability-zone": x.Placement.Zone, "client-token": x.Token, "ip-address": x.PublicIP, "private-ip-address": x.PrivateIP,
 		"dns-name": x.PublicDNS, "private-dns-name": x.PrivateDNS, "launch-time": x.Launched, "root-device-name": x.RootDevice,
 		"root-device-type": x.RootDeviceType, "subnet-id": x.Subnet, "vpc-id": x.VPC, "virtualization-type": x.Virtualization,
-		"hypervisor": x.Hypervisor, "boot-mode": x.BootMode, "current-instance-boot-mode": x.CurrentBootMode}
+		"hypervisor": x.Hypervisor, "boot-mode": x.BootMode, "current-instance-boot-mode": x.CurrentBootMode,
+		"instance-lifecycle": x.Lifecycle, "spot-instance-request-id": x.SpotRequest}
 	if v, ok := one[name]; ok {
 		return []string{v}, true
 	}

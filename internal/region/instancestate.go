@@ -90,6 +90,9 @@ func (a *area) stopInstances(in *stopInstancesIn) (*stateChangesOut, error) {
 			return errorf("UnsupportedHibernationConfiguration", "The instance '%s' was not launched with hibernation enabled", i.ID)
 		case i.Location != "":
 			return errorf("UnsupportedOperation", "The instance '%s' does not have an 'ebs' root device type and cannot be stopped", i.ID)
+		case i.SpotRequest != "":
+			return errorf("UnsupportedOperation", "You can't stop the Spot Instance '%s' because it is associated with a one-time Spot Instance request. "+
+				"You can only stop Spot Instances associated with persistent Spot Instance requests.", i.ID)
 		case i.State == stateTerminated, i.State == stateShuttingDown, i.State == statePending:
 			return errorf("IncorrectInstanceState", "This instance '%s' is not in a state from which it can be stopped.", i.ID)
 		}

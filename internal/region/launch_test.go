@@ -319,6 +319,12 @@ func TestRunInstancesRefuses(t *testing.T) {
 					Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(1)}})
 			}
 		}, "AttachmentLimitExceeded"},
+		{"market", func(in *awsec2.RunInstancesInput) {
+			in.InstanceMarketOptions = &ec2types.InstanceMarketOptionsRequest{MarketType: "black"}
+		}, "InvalidParameterValue"},
+		{"spot that stops", func(in *awsec2.RunInstancesInput) {
+			in.InstanceMarketOptions = &ec2types.InstanceMarketOptionsRequest{MarketType: ec2types.MarketTypeSpot, SpotOptions: &ec2types.SpotMarketOptions{InstanceInterruptionBehavior: "stop"}}
+		}, "InvalidParameterCombination"},
 		{"dry run", func(in *awsec2.RunInstancesInput) { in.DryRun = aws.Bool(true) }, "DryRunOperation"},
 	} {
 		in := &awsec2.RunInstancesInput{ImageId: &image, InstanceType: "t3.micro", MinCount: aws.Int32(1), MaxCount: aws.Int32(1)}

@@ -45,6 +45,7 @@ type runInstancesIn struct {
 		Enabled bool `q:"Enabled"`
 	} `q:"Monitoring"`
 	Metadata metadataIn `q:"MetadataOptions"`
+	Market   marketIn   `q:"InstanceMarketOptions" json:",omitzero"`
 }
 
 type placementIn struct {
@@ -274,6 +275,9 @@ func (in *runInstancesIn) checkOptions(a *area) error {
 	if name := in.Profile.ARN + in.Profile.Name; name != "" {
 		return errorf("InvalidParameterValue", "Value (%.60s) for parameter iamInstanceProfile.name is invalid. Invalid IAM Instance Profile name", name)
 	}
+	if err := in.Market.check(); err != nil {
+		return err
+	}
 	if h := in.Metadata.HopLimit; h < 0 || h > 64 {
 		return errorf("InvalidParameterValue", "Invalid value '%d' for HttpPutResponseHopLimit; expected 1 to 64", h)
 	}
@@ -317,6 +321,9 @@ func (a *area) newInstance(in *runInstancesIn, img *image, t instanceType) *inst
 			IPv6: "disabled", Tags: in.Metadata.Tags}}
 	if t.arch == "arm64" || !t.store && (img.BootMode == "uefi" || img.BootMode == "uefi-preferred") {
 		i.Firmware = "uefi" // every other type that is modelled here has both
+	}
+	if in.Market.Type == spot {
+		i.SpotRequest = newSpotRequest()
 	}
 	if k := a.keyNamed(in.Key); k != nil {
 		i.PublicKey = k.PublicKey

@@ -136,6 +136,14 @@ func (c *Cloud) Deny(action string) {
 	c.denied = action
 }
 
+// Interrupt takes a spot instance away.
+func (c *Cloud) Interrupt(region, id string) {
+	c.t.Helper()
+	if err := c.region.Interrupt(region, id); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 // Watch has f hear of each action before it is done; nil: nobody does.
 func (c *Cloud) Watch(f func(action string)) {
 	c.mu.Lock()

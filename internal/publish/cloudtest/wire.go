@@ -89,8 +89,8 @@ func s3Action(r *http.Request) string {
 
 // Refuse answers as AWS does to who lacks a permission.
 func Refuse(w http.ResponseWriter, r *http.Request, action string) {
-	service, name, _ := strings.Cut(action, ":")
-	message := "You are not authorized to perform this operation. " + name
+	service, _, _ := strings.Cut(action, ":")
+	message := "You are not authorized to perform this operation. User: arn:aws:iam::000000000000:user/test is not authorized to perform: " + action + " because no identity-based policy allows the " + action + " action"
 	switch {
 	case service == "ec2":
 		w.WriteHeader(http.StatusForbidden)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -102,6 +103,8 @@ func classify(err error) Class {
 		return final
 	case code == "NotImplemented":
 		return final
+	case strings.HasPrefix(code, noRoom): // for a while: whoever calls knows of other types, or of another region
+		return final
 	case errors.As(err, &response) && response.HTTPStatusCode() >= http.StatusInternalServerError:
 		return transient
 	case code != "":
@@ -110,9 +113,15 @@ func classify(err error) Class {
 	return transient // no answer at all: the network, or a time limit
 }
 
-// quota says whether a code is about a limit of the account, or of what EC2 has to give (InsufficientInstanceCapacity).
+// noRoom is what the codes begin with that say that EC2 has nothing to give (InsufficientInstanceCapacity).
+const noRoom = "Insufficient"
+
+// unauthorized finds the permission in a refusal: a call may need more than the one of its own name.
+var unauthorized = regexp.MustCompile(`not authorized to perform: ([a-z0-9-]+:[A-Za-z]+)`)
+
+// quota says whether a code is about a limit of the account, or of EC2.
 func quota(code string) bool {
-	return strings.HasSuffix(code, "LimitExceeded") || code == "ServiceQuotaExceededException" || strings.HasPrefix(code, "Insufficient")
+	return strings.HasSuffix(code, "LimitExceeded") || code == "ServiceQuotaExceededException" || strings.HasPrefix(code, noRoom)
 }
 
 // explain gives a failed call its kind.
@@ -125,6 +134,9 @@ func explain(action string, err error) error {
 	case mine:
 		return err
 	case slices.Contains(denials, code):
+		if m := unauthorized.FindStringSubmatch(err.Error()); m != nil {
+			action = m[1]
+		}
 		return fault.New(fault.Denied, err, "these credentials need the permission "+action+", and the region must be enabled for the account")
 	case quota(code):
 		return fault.New(fault.Quota, err, "have the quota raised for this region, or free some of it")
