@@ -89,6 +89,7 @@ func TestScript(t *testing.T) {
 			"lines-of-json": linesOfJSON,
 			"booted":        booted,
 			"dynalite":      dynalite,
+			"cloud":         cloud(t),
 		},
 	})
 }
