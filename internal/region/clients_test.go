@@ -19,7 +19,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// clientCall is what clients.py is told.
+// clientCall is what clients.py and commands.py are told.
 type clientCall struct {
 	Service   string         `json:"service"`
 	Operation string         `json:"operation"`
@@ -27,27 +27,27 @@ type clientCall struct {
 	Region    string         `json:"region"`
 }
 
-// clientResult is what it answers.
+// clientResult is what they answer.
 type clientResult struct {
 	Output  map[string]any `json:"output"`
 	Code    string         `json:"code"`    // the service's refusal
 	Failure string         `json:"failure"` // the client's
 }
 
-// clients drives Debian's boto3.
-type clients struct {
+// client is one of Debian's clients, which makes the calls that it is told, and keeps what rows have kept of their answers.
+type client struct {
 	t    *testing.T
 	in   io.Writer
 	out  *bufio.Scanner
-	vars map[string]string // what rows have kept
+	vars map[string]string
 }
 
 // python is Debian's, which has Debian's boto3; another one on the PATH may have another.
 const python = "/usr/bin/python3"
 
-func (f *fixture) clients() *clients {
+func (f *fixture) client(script string) *client {
 	f.t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(f.t.Context()), python, "testdata/clients.py", f.url) // it ends with its input
+	cmd := exec.CommandContext(context.WithoutCancel(f.t.Context()), python, filepath.Join("testdata", script), f.url) // it ends with its input
 	c := f.region.Credentials()
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + f.t.TempDir(), "AWS_EC2_METADATA_DISABLED=true", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=",
 		"AWS_ACCESS_KEY_ID=" + c.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + c.SecretAccessKey, "PYTHONDONTWRITEBYTECODE=1"}
@@ -71,13 +71,13 @@ func (f *fixture) clients() *clients {
 	})
 	s := bufio.NewScanner(out)
 	s.Buffer(nil, 16<<20)
-	return &clients{t: f.t, in: in, out: s, vars: map[string]string{}}
+	return &client{f.t, in, s, map[string]string{}}
 }
 
 var variable = regexp.MustCompile(`\$\{([a-z0-9-]+)\}`)
 
 // call makes a call, with what rows have kept in place of ${names}.
-func (c *clients) call(service, operation, params string) clientResult {
+func (c *client) call(service, operation, params string) clientResult {
 	c.t.Helper()
 	text := variable.ReplaceAllStringFunc(params, func(m string) string {
 		v, ok := c.vars[m[2:len(m)-1]]
@@ -274,17 +274,35 @@ func TestClientRows(t *testing.T) {
 	}
 }
 
-// TestClients has Debian's boto3 ask for each action that it knows: rightly, and wrongly.
+// TestClients has Debian's boto3 ask for each action that it knows: rightly, and wrongly; and Debian's AWS CLI for some of them, or, as
+// that takes a while, for all with INGOT_E2E.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it takes half a minute")
 	}
-	if err := exec.CommandContext(t.Context(), python, "-c", "import boto3").Run(); err != nil {
-		t.Skip("Debian's boto3 is not installed")
+	some := clientRows
+	if os.Getenv("INGOT_E2E") == "" {
+		some = some[:5]
 	}
-	f := newFixture(t, Options{Machines: &fakeRunner{}})
-	c := f.clients()
+	for _, c := range []struct {
+		module, script string
+		rows           []clientRow
+	}{{"boto3", "clients.py", clientRows}, {"awscli", "commands.py", some}} {
+		t.Run(c.module, func(t *testing.T) {
+			t.Parallel()
+			if err := exec.CommandContext(t.Context(), python, "-c", "import "+c.module).Run(); err != nil {
+				t.Skipf("Debian's %s is not installed", c.module)
+			}
+			f := newFixture(t, Options{Machines: &fakeRunner{}})
+			f.runRows(f.client(c.script), c.rows)
+		})
+	}
+}
+
+// runRows has a client make the calls of rows.
+func (f *fixture) runRows(c *client, rows []clientRow) {
+	t := f.t
 	data, sum := block('c')
 	c.vars["sum"], c.vars["block"] = *encode(sum), filepath.Join(t.TempDir(), "block")
 	c.vars["public-key"] = base64.StdEncoding.EncodeToString([]byte("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHUBxKKBBJYoC8hGjFVLCfQTwaVfqvQ6AnN0jD6IVRQx me"))
@@ -295,7 +313,7 @@ func TestClients(t *testing.T) {
 	if r := c.call("s3", "CreateBucket", `{"Bucket":"an-empty-bucket"}`); r.Output == nil {
 		t.Fatalf("making a bucket: %+v", r)
 	}
-	for _, row := range clientRows {
+	for _, row := range rows {
 		if row.wait != "" {
 			f.await(c.vars["instance"], ec2types.InstanceStateName(row.wait))
 		}
