@@ -48,7 +48,7 @@ While ingot serve RECIPE... works for the same state folder, it is given the run
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case f.approve != "":
-			return a.approveRun(cmd.Context(), f.approve)
+			return a.approveRun(cmd.Context(), f)
 		case len(args) == 0:
 			return fault.New(fault.Usage, errors.New("ingot run takes recipes"), "see `ingot run --help`")
 		case f.graph:
@@ -80,10 +80,16 @@ func (a *app) drawPipelines(f *runFlags, paths []string) error {
 	return nil
 }
 
-func (a *app) approveRun(ctx context.Context, text string) error {
-	j, r, err := a.findRun(ctx, text)
+func (a *app) approveRun(ctx context.Context, f *runFlags) error {
+	j, r, err := a.findRun(ctx, f.approve)
 	if err != nil {
 		return err
+	}
+	if f.dry {
+		if err := r.Gated(); err != nil {
+			return err
+		}
+		return a.say(r, "Would approve run %d of %s", r.ID, r.Pipeline)
 	}
 	if err := j.Approve(ctx, r.ID); err != nil {
 		return err
@@ -99,6 +105,9 @@ func (a *app) enable(ctx context.Context, f *runFlags, paths []string) error {
 	j, err := a.journal(ctx)
 	if err != nil {
 		return err
+	}
+	if f.dry {
+		return a.say(len(lines), "Would enable %s", count(len(lines), "image"))
 	}
 	for _, l := range lines {
 		if err := j.Enable(ctx, l.Recipe.Name); err != nil {

@@ -68,7 +68,7 @@ func TestKilled(t *testing.T) {
 	case testing.Short():
 		rounds = 3
 	case os.Getenv("INGOT_E2E") != "":
-		rounds = 100
+		rounds = 40
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"ingot/internal/factory/course"
+	"ingot/internal/factory/flow"
 	"ingot/internal/fault"
 	"ingot/internal/progress"
 )
@@ -44,29 +46,34 @@ func (j *Journal) Cancel(ctx context.Context, id int64) error {
 	return w.end(course.Decision{End: Cancelled})
 }
 
+// Gated says why a run waits for nobody's approval, nil if it does.
+func (r Run) Gated() error {
+	if r.State.Over() || !slices.ContainsFunc(r.Flow.Steps, func(s flow.Step) bool { return s.Gate }) {
+		return fault.Newf(fault.Missing, "run %d, which is %s, waits for nobody", r.ID, r.State)
+	}
+	return nil
+}
+
 // Approve opens the gates of a run.
 func (j *Journal) Approve(ctx context.Context, id int64) error {
 	r, err := j.Run(ctx, id)
+	if err == nil {
+		err = r.Gated()
+	}
 	if err != nil {
 		return err
 	}
-	gates := 0
-	err = j.db.Write(ctx, fmt.Sprintf("approving run %d", id), func(tx *sql.Tx) error {
+	return j.db.Write(ctx, fmt.Sprintf("approving run %d", id), func(tx *sql.Tx) error {
 		for _, s := range r.Flow.Steps {
 			if !s.Gate {
 				continue
 			}
-			gates++
 			if _, err := tx.ExecContext(ctx, "UPDATE step SET approved = 1 WHERE run = ? AND name = ?", id, s.Name); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err == nil && (gates == 0 || r.State.Over()) {
-		err = fault.Newf(fault.Missing, "run %d, which is %s, waits for nobody", id, r.State)
-	}
-	return err
 }
 
 // Resume orders that a cancelled run goes on at the steps that it was in.
