@@ -44,10 +44,14 @@ type app struct {
 // Main runs the command line and returns its exit code.
 func Main(ctx context.Context, args []string, out, errw io.Writer) int {
 	a := &app{out: out, err: errw}
-	root := a.root()
+	return a.run(ctx, a.root(), args)
+}
+
+// run runs a command line and returns its exit code.
+func (a *app) run(ctx context.Context, root *cobra.Command, args []string) int {
 	root.SetArgs(args)
-	root.SetOut(out)
-	root.SetErr(errw)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
 	err = errors.Join(err, a.close())
 	var left *exitError

@@ -24,6 +24,7 @@ import (
 
 	"ingot/internal/catalog/catalogtest"
 	"ingot/internal/deb/debtest"
+	"ingot/internal/factory/factorytest"
 	"ingot/internal/machine"
 	"ingot/internal/sandbox"
 )
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 	machine.Main()
 	debtest.Main()
 	program := func() {
-		Tasks = recordedBoots
+		Tasks = factorytest.RecordedBoots
 		if path := os.Getenv("INGOT_TEST_CLOCK"); path != "" {
 			Clock = fileClock(path)
 		}
@@ -225,7 +226,7 @@ func archive(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("key.asc"), key.Public(t), 0o644))
 	ts.Setenv("KEY", key.Fingerprint())
-	packages := ownSet(t)
+	packages := factorytest.Packages(t)
 	folders, err := filepath.Glob(ts.MkAbs("debs/*"))
 	ts.Check(err)
 	for _, dir := range folders {

@@ -173,8 +173,7 @@ func TestDeployedDenied(t *testing.T) {
 	}
 
 	p.still = false
-	p.packages = append(p.packages[:len(p.packages)-1:len(p.packages)-1], newer(p.packages[len(p.packages)-1]))
-	p.archive()
+	p.image.Upgrade()
 	for n, action := range []string{"ebs:StartSnapshot", "ec2:RegisterImage"} {
 		t.Log("a whole run without", action)
 		if builder := p.granted("BuilderRole"); !builder[action] {

@@ -27,7 +27,6 @@ import (
 
 	"ingot/internal/catalog"
 	"ingot/internal/catalog/catalogtest"
-	"ingot/internal/deb/debtest"
 	"ingot/internal/deploy/activity"
 	"ingot/internal/deploy/builder"
 	"ingot/internal/deploy/depot"
@@ -36,6 +35,7 @@ import (
 	"ingot/internal/factory"
 	"ingot/internal/factory/asl"
 	"ingot/internal/factory/asl/asltest"
+	"ingot/internal/factory/factorytest"
 	"ingot/internal/factory/notify"
 	"ingot/internal/fault"
 	"ingot/internal/publish"
@@ -49,8 +49,7 @@ import (
 type plantation struct {
 	*testing.T
 	dir        string
-	mirror     string
-	key        debtest.Key
+	image      *factorytest.Image
 	local      *region.Region
 	region     *httptest.Server
 	clients    publish.Clients
@@ -63,7 +62,6 @@ type plantation struct {
 	states     string // URL
 	definition []byte
 	recipe     *recipe.Recipe
-	packages   []debtest.Package
 	guests     *cloudtest.Guests // what is launched of the images
 
 	mu       sync.Mutex
@@ -85,15 +83,15 @@ func newPlantation(t *testing.T, more string) *plantation {
 		t.Skip("a sandbox needs root")
 	}
 	asltest.Need(t, "aws-local-stepfunctions")
-	p := &plantation{T: t, dir: t.TempDir(), boot: "passed", guests: cloudtest.NewGuests(t), activities: asltest.NewActivities(t), player: asltest.NewPlayer(t), key: debtest.NewKey(t)}
+	p := &plantation{T: t, dir: t.TempDir(), boot: "passed", guests: cloudtest.NewGuests(t), activities: asltest.NewActivities(t), player: asltest.NewPlayer(t)}
 	p.openCatalog()
 	p.openRegion()
-	p.packages = ownSet(t)
-	mirror := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(p.dir, "mirror"))))
-	t.Cleanup(mirror.Close)
-	p.mirror = mirror.URL
-	p.archive()
-	p.writeRecipe(more)
+	p.image = factorytest.NewImage(t, p.dir, fmt.Sprintf("publish: {regions: [%s], public: true, smoke: {regions: first}}\n%s", strings.Join(fiveRegions, ", "), more))
+	all, err := recipe.Load(p.image.Recipe, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.recipe = all[0]
 	p.deploy()
 	return p
 }
@@ -129,33 +127,6 @@ func (p *plantation) refuses(action string) bool {
 	}
 	p.calls[action] = true
 	return p.denied == action
-}
-
-// archive writes the mirror anew.
-func (p *plantation) archive() {
-	now := time.Now().Truncate(time.Second)
-	for i, suite := range []string{"bookworm", "bookworm-updates", "bookworm-security"} {
-		s := debtest.Suite{Name: suite, Date: now.Add(-time.Hour), ValidUntil: now.AddDate(0, 0, 7)}
-		if i == 0 {
-			s.Packages = p.packages
-		}
-		s.Write(p, filepath.Join(p.dir, "mirror"), p.key)
-	}
-}
-
-func (p *plantation) writeRecipe(more string) {
-	dir := filepath.Join(p.dir, "home")
-	text := fmt.Sprintf("name: img\ndistro: debian\nrelease: bookworm\nmirrors: [%q]\nkeys: [{fingerprint: %s, file: keys/key.asc}]\ndisk: {firmware: uefi}\npublish: {regions: [%s], public: true, smoke: {regions: first}}\n%s",
-		p.mirror, p.key.Fingerprint(), strings.Join(fiveRegions, ", "), more)
-	if err := errors.Join(os.MkdirAll(filepath.Join(dir, "keys"), 0o755), os.WriteFile(filepath.Join(dir, "img.yaml"), []byte(text), 0o644),
-		os.WriteFile(filepath.Join(dir, "secret"), []byte("not for others"), 0o600), os.WriteFile(filepath.Join(dir, "keys/key.asc"), p.key.Public(p), 0o644)); err != nil {
-		p.Fatal(err)
-	}
-	all, err := recipe.Load(filepath.Join(dir, "img.yaml"), nil)
-	if err != nil {
-		p.Fatal(err)
-	}
-	p.recipe = all[0]
 }
 
 func (p *plantation) openRegion() {
@@ -228,7 +199,7 @@ func (p *plantation) deploy() {
 	p.site = &site.Site{Config: site.Config{Stack: "ingot", Region: buildRegion, Bucket: "ingot-things", Catalog: p.catalog, States: "arn:aws:states:us-east-1:123456789012",
 		Images: []string{"img"}, Program: "code/ingot"}, SFN: activity.New(cfg, p.states), Depot: p.depot,
 		Builders: builder.New(cfg, builder.Spec{Stack: "ingot", Image: p.baseImage(x.Publish.Ledger), Types: []string{"c7i.large"}, Spot: true})}
-	p.station = &station.Station{Factory: x, Tasks: recordedBoots, Depot: p.depot, Dir: filepath.Join(p.dir, "function/recipes"), Cloud: p.site}
+	p.station = &station.Station{Factory: x, Tasks: factorytest.RecordedBoots, Depot: p.depot, Dir: filepath.Join(p.dir, "function/recipes"), Cloud: p.site}
 	p.define(false)
 }
 
@@ -462,7 +433,7 @@ func (p *plantation) messages() []factory.Message {
 // The whole of a deployment, with the state machine in an interpreter that is not ours.
 func TestDeployed(t *testing.T) {
 	p := newPlantation(t, "")
-	if names, err := depot.Files(filepath.Join(p.dir, "home"), func(string) bool { return true }); err != nil || len(names) != 3 {
+	if names, err := depot.Files(p.image.Dir, func(string) bool { return true }); err != nil || len(names) != 3 {
 		t.Fatal(names, err)
 	}
 
@@ -492,8 +463,7 @@ func TestDeployed(t *testing.T) {
 	}
 
 	t.Log("the spot machine is taken away in the middle of its work, and another one, that the reaper launches, goes on")
-	p.packages = append(p.packages[:len(p.packages)-1:len(p.packages)-1], newer(p.packages[len(p.packages)-1]))
-	p.archive()
+	p.image.Upgrade()
 	before := len(p.machines)
 	go p.interrupt(before, "third")
 	if err := p.run("third"); err != nil {
@@ -511,8 +481,7 @@ func TestDeployed(t *testing.T) {
 	p.messages()
 
 	t.Log("a person refuses, and then approves")
-	p.packages = append(p.packages[:len(p.packages)-1:len(p.packages)-1], newer(p.packages[len(p.packages)-1]))
-	p.archive()
+	p.image.Upgrade()
 	plain := p.definition
 	p.define(true)
 	p.asked(func(token string) error {
@@ -546,8 +515,7 @@ func TestDeployed(t *testing.T) {
 
 	t.Log("an image that does not boot")
 	p.boot = "failed"
-	p.packages = append(p.packages[:len(p.packages)-1:len(p.packages)-1], newer(p.packages[len(p.packages)-1]))
-	p.archive()
+	p.image.Upgrade()
 	err := p.run("fourth")
 	if asltest.Kind(err) != fault.Verdict {
 		t.Errorf("it ended with %v", err)
@@ -605,10 +573,4 @@ func TestDeployed(t *testing.T) {
 	if p.activities.Beats == 0 {
 		t.Error("no worker gave a sign of life")
 	}
-}
-
-// newer returns a newer version of a package.
-func newer(x debtest.Package) debtest.Package {
-	x.Control = strings.Replace(x.Control, "Version: 1", "Version: 11", 1)
-	return x
 }

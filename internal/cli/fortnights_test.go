@@ -22,6 +22,7 @@ import (
 
 	"ingot/internal/catalog"
 	"ingot/internal/deb/debtest"
+	"ingot/internal/factory/factorytest"
 	"ingot/internal/factory/journal"
 	"ingot/internal/factory/schedule"
 	"ingot/internal/pipeline"
@@ -96,7 +97,7 @@ func newWorks(t *testing.T) *works {
 	w.check(w.clock.turn(time.Now()))
 	key := debtest.NewKey(t)
 	w.check(os.WriteFile(filepath.Join(w.dir, "debian.asc"), key.Public(t), 0o644))
-	own, began := ownSet(t), time.Now().Truncate(time.Second)
+	own, began := factorytest.Packages(t), time.Now().Truncate(time.Second)
 	w.debian = func(version int) {
 		hello := debtest.Pack("hello", "", nil, "usr/share/hello/file")
 		hello.Control = strings.Replace(hello.Control, "Version: 1", fmt.Sprintf("Version: %d", version), 1)

@@ -55,7 +55,7 @@ func (a *app) function(ctx context.Context) (lambda.Func, error) {
 	if os.Getenv("INGOT_FUNCTION") == catalogFunction {
 		return a.catalogOnLambda(ctx, c.Catalog)
 	}
-	st, clients, err := a.station(ctx, &stationFlags{region: c.Region, bucket: c.Bucket, catalog: c.Catalog, site: os.Getenv("INGOT_SITE")})
+	st, clients, err := a.station(ctx, &stationFlags{region: c.Region, depot: "s3://" + c.Bucket, catalog: c.Catalog, site: os.Getenv("INGOT_SITE")})
 	if err != nil {
 		return nil, err
 	}

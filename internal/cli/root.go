@@ -21,7 +21,6 @@ func (a *app) verbs() []*cobra.Command {
 }
 
 func (a *app) root() *cobra.Command {
-	cobra.EnableCommandSorting = false
 	root := &cobra.Command{
 		Use:   "ingot",
 		Short: "Cast Linux machine images, prove that they boot, publish them",
@@ -35,12 +34,17 @@ Every verb can be stopped at any point and run again. Start with:
   ingot init my-image.yaml
   ingot build my-image.yaml
   ingot boot my-image.yaml`,
-		SilenceErrors:              true,
-		SilenceUsage:               true,
-		DisableAutoGenTag:          true,
-		SuggestionsMinimumDistance: 2,
-		PersistentPreRunE:          func(*cobra.Command, []string) error { return a.begin() },
 	}
+	a.dress(root)
+	root.AddCommand(a.verbs()...)
+	return root
+}
+
+// dress gives a command the global flags, and help and errors as all of ours have them.
+func (a *app) dress(root *cobra.Command) {
+	cobra.EnableCommandSorting = false
+	root.SilenceErrors, root.SilenceUsage, root.DisableAutoGenTag, root.SuggestionsMinimumDistance = true, true, true, 2
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.begin() }
 	f := root.PersistentFlags()
 	f.BoolVar(&a.json, "json", false, "print progress and result as JSON, one object a line, on standard output")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print no progress")
@@ -60,7 +64,6 @@ Every verb can be stopped at any point and run again. Start with:
 		}
 		return c.Help()
 	}})
-	root.AddCommand(a.verbs()...)
 	root.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return unknownVerb(root, args[0])
@@ -68,13 +71,12 @@ Every verb can be stopped at any point and run again. Start with:
 		return cmd.Help()
 	}
 	root.Args = cobra.ArbitraryArgs
-	return root
 }
 
 func unknownVerb(root *cobra.Command, name string) error {
-	hint := "see `ingot --help`"
+	hint := "see `" + root.Name() + " --help`"
 	if near := root.SuggestionsFor(name); len(near) > 0 {
-		hint = "did you mean `ingot " + strings.Join(near, "` or `ingot ") + "`?"
+		hint = "did you mean `" + root.Name() + " " + strings.Join(near, "` or `"+root.Name()+" ") + "`?"
 	}
 	return fault.New(fault.Usage, fmt.Errorf("there is no verb %q", name), hint)
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
 	"ingot/internal/catalog"
@@ -26,10 +27,10 @@ import (
 
 // stationFlags say where steps away from home find what they need.
 type stationFlags struct {
-	target          publish.Target
-	region          string
-	bucket, catalog string
-	site            string
+	target         publish.Target
+	region         string
+	depot, catalog string // depot as depot.Open takes it
+	site           string
 }
 
 func (a *app) workerVerb() *cobra.Command {
@@ -48,15 +49,16 @@ $INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
 	cmd.Flags().StringVar(&f.target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
 	cmd.Flags().StringVar(&f.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
 	cmd.Flags().StringVar(&f.region, "region", "", "`REGION` of the deployment (default that of the first activity)")
-	cmd.Flags().StringVar(&f.bucket, "bucket", "", "`BUCKET` of the deployment")
+	bucket := cmd.Flags().String("bucket", "", "`BUCKET` of the deployment")
 	cmd.Flags().StringVar(&f.catalog, "catalog", "", "catalogue of the deployment, as dynamodb:`TABLE` (default the one of this machine)")
 	arns := cmd.Flags().StringSlice("activity", nil, "`ARNS` of the activities to take steps from")
 	idle := cmd.Flags().Duration("idle", 0, "end when no step came for so long (default never)")
 	beat := cmd.Flags().Duration("beat", 30*time.Second, "give a sign of life so often")
 	cmd.RunE = asRoot(func(cmd *cobra.Command, _ []string) error {
-		if len(*arns) == 0 || f.bucket == "" {
+		if len(*arns) == 0 || *bucket == "" {
 			return fault.New(fault.Usage, errors.New("a worker needs --activity and --bucket"), "`aws cloudformation describe-stacks` shows those of a deployment")
 		}
+		f.depot = "s3://" + *bucket
 		parts := strings.Split((*arns)[0], ":")
 		if f.region == "" && len(parts) > 3 {
 			f.region = parts[3]
@@ -112,6 +114,28 @@ func (a *app) station(ctx context.Context, f *stationFlags) (*station.Station, p
 	if x.Tellers, err = notify.New(strings.Fields(os.Getenv("INGOT_NOTIFY")), x.Publish.Clients); err != nil {
 		return nil, nil, err
 	}
-	d := depot.New(x.Publish.Clients.Config(cmp.Or(f.region, "us-east-1")), f.bucket)
+	d, err := a.depot(f.depot, f.region, func() (publish.Clients, error) { return x.Publish.Clients, nil })
+	if err != nil {
+		return nil, nil, err
+	}
 	return &station.Station{Factory: x, Tasks: Tasks, Depot: d, Dir: filepath.Join(dir, "recipes")}, x.Publish.Clients, nil
+}
+
+// depot opens a depot: s3://BUCKET, of a region, or a folder. The clients are those of the bucket's cloud.
+func (a *app) depot(where, region string, clients func() (publish.Clients, error)) (depot.Store, error) {
+	if strings.HasPrefix(where, "s3://") {
+		c, err := clients()
+		if err != nil {
+			return nil, err
+		}
+		return depot.Open(c.Config(cmp.Or(region, "us-east-1")), where)
+	}
+	if where == "" {
+		dir, err := a.stateDir()
+		if err != nil {
+			return nil, err
+		}
+		where = filepath.Join(dir, "depot")
+	}
+	return depot.Open(aws.Config{}, where)
 }

@@ -39,6 +39,11 @@ type Factory struct {
 	retiring sync.Mutex
 }
 
+// Twin returns a factory of the same parts, with locks of its own, whose images are in another folder. It has no past.
+func (f *Factory) Twin(output string) *Factory {
+	return &Factory{Foundry: f.Foundry, Publish: f.Publish, Output: output, Tellers: f.Tellers, Site: f.Site, Ledger: f.Ledger}
+}
+
 // Tasks returns the functions of the pipeline's steps.
 func (f *Factory) Tasks() map[string]flow.Func {
 	return map[string]flow.Func{

@@ -45,8 +45,8 @@ func (s *Station) setState(ctx context.Context, name string, e ended) error {
 	return s.Depot.Put(ctx, stateKey(name), text)
 }
 
-// order is what a run is told beside what the factory reads.
-type order struct {
+// Order is what a run is told beside what the factory reads.
+type Order struct {
 	factory.Input
 	Cause string `json:"cause"` // "schedule" where nobody asked for it
 }
@@ -54,7 +54,7 @@ type order struct {
 // begin ends a run at once where another one is at work, or where runs have failed too often; else it has a machine launched.
 func (s *Station) begin(_ *factory.Factory, r *asl.Request) flow.Func {
 	return func(ctx context.Context, c flow.Call, _ json.RawMessage) (json.RawMessage, error) {
-		var in order
+		var in Order
 		if err := r.Input(&in); err != nil {
 			return nil, err
 		}
@@ -90,7 +90,7 @@ func (s *Station) begin(_ *factory.Factory, r *asl.Request) flow.Func {
 // end sums up a run that came to its end, and ends its machines.
 func (s *Station) end(f *factory.Factory, r *asl.Request) flow.Func {
 	return func(ctx context.Context, _ flow.Call, _ json.RawMessage) (json.RawMessage, error) {
-		var in order
+		var in Order
 		if err := r.Input(&in); err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func (s *Station) end(f *factory.Factory, r *asl.Request) flow.Func {
 // failed ends the machines of a run that failed, and tells of it.
 func (s *Station) failed(f *factory.Factory, r *asl.Request) flow.Func {
 	return func(ctx context.Context, _ flow.Call, _ json.RawMessage) (json.RawMessage, error) {
-		var in order
+		var in Order
 		if err := r.Input(&in); err != nil {
 			return nil, err
 		}
@@ -155,7 +155,7 @@ func (s *Station) failed(f *factory.Factory, r *asl.Request) flow.Func {
 	}
 }
 
-func message(in *order, r *asl.Request, state journal.State, failures []*asl.Failure) *factory.Message {
+func message(in *Order, r *asl.Request, state journal.State, failures []*asl.Failure) *factory.Message {
 	m := factory.EndMessage(in.Name, r.Run, state)
 	for i, f := range failures {
 		where := f.Step

@@ -1,5 +1,5 @@
 // Package station does the steps of pipelines away from home: in Lambda functions and on machines that come and go, for a state
-// machine of Step Functions. What they share lies in a bucket:
+// machine of Step Functions or a worker of Temporal. What they share lies in a depot:
 //
 //	recipes/NAME.zip        a recipe with the files that it names
 //	locks/NAME.lock         its lock
@@ -34,7 +34,7 @@ import (
 type Station struct {
 	Factory *factory.Factory                            // its Output is a folder of this machine; it has no journal
 	Tasks   func(*factory.Factory) map[string]flow.Func // of a factory
-	Depot   *depot.Depot                                // what is shared
+	Depot   depot.Store                                 // what is shared
 	Dir     string                                      // folder for recipes and locks
 	Heavy   bool                                        // steps that need a machine are done here
 	Cloud   Cloud                                       // for what begins and ends a run; may be nil where that is done elsewhere
@@ -82,8 +82,8 @@ func (s *Station) Do(ctx context.Context, r *asl.Request) (asl.Result, *asl.Fail
 
 // tasks returns the functions for one request.
 func (s *Station) tasks(r *asl.Request) map[string]flow.Func {
-	shared := s.Factory
-	f := &factory.Factory{Foundry: shared.Foundry, Publish: shared.Publish, Output: shared.Output, Past: &past{s, r}, Tellers: shared.Tellers, Site: shared.Site, Ledger: shared.Ledger}
+	f := s.Factory.Twin(s.Factory.Output)
+	f.Past = &past{s, r}
 	all := s.Tasks(f)
 	build := all["build"]
 	for name, do := range all {

@@ -40,6 +40,11 @@ const (
 	Failed = "Failed" // tells of a failure
 )
 
+// Control is one of those steps as one of a pipeline.
+func Control(name string) flow.Step {
+	return flow.Step{Name: name, Place: flow.Anywhere, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Network}
+}
+
 // Interrupted is the error of a step whose worker was asked to stop. It is done again by another one.
 const Interrupted = "interrupted"
 
@@ -105,7 +110,7 @@ func Machine(p *flow.Pipeline, o Options) ([]byte, error) {
 	}
 	w := &writer{p, o, layout(p), nil}
 	w.at = places(w.rows)
-	m := &machine{Comment: fmt.Sprintf("ingot: %s (pipeline %.12s)", p.Name, p.Hash()), StartAt: Begin, TimeoutSeconds: seconds(w.limit()), States: map[string]*state{}}
+	m := &machine{Comment: fmt.Sprintf("ingot: %s (pipeline %.12s)", p.Name, p.Hash()), StartAt: Begin, TimeoutSeconds: seconds(Limit(p)), States: map[string]*state{}}
 	if err := w.top(m); err != nil {
 		return nil, err
 	}
@@ -119,9 +124,9 @@ type writer struct {
 	at   map[string][]any
 }
 
-// limit bounds a whole run: what waits for a worker that never comes has no other end.
-func (w *writer) limit() (sum time.Duration) {
-	for _, s := range w.Steps {
+// Limit bounds a whole run: what waits for a worker that never comes has no other end.
+func Limit(p *flow.Pipeline) (sum time.Duration) {
+	for _, s := range p.Steps {
 		if sum += 2 * time.Duration(s.Timeout); s.Gate {
 			sum += gateLimit
 		}
@@ -141,7 +146,7 @@ func (w *writer) top(m *machine) error {
 	}
 	// What begins and ends a run sees the whole state.
 	control := func(step, next string, catch []catcher) *state {
-		s := w.task(flow.Step{Name: step, Place: flow.Anywhere, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Network}, w.at, nil)
+		s := w.task(Control(step), w.at, nil)
 		request := s.Parameters["Payload"].(map[string]any)
 		request["machine.$"], request["execution.$"] = "$$.StateMachine.Id", "$$.Execution.Id"
 		s.ResultPath, s.Next, s.Catch = "$."+step, next, catch

@@ -125,7 +125,7 @@ func (x *found) failure() *Failure {
 func dig(state json.RawMessage, place []any) (all []json.RawMessage, list bool, err error) {
 	for i, step := range place {
 		if len(state) == 0 || string(state) == "null" {
-			return nil, slices.Contains(place, any(each)), nil
+			return nil, slices.Contains(place, any(Each)), nil
 		}
 		switch step := step.(type) {
 		case float64, int:
@@ -139,7 +139,7 @@ func dig(state json.RawMessage, place []any) (all []json.RawMessage, list bool, 
 			}
 			state = list[n]
 		case string:
-			if step == each {
+			if step == Each {
 				var list []json.RawMessage
 				if err := json.Unmarshal(state, &list); err != nil {
 					return nil, true, err

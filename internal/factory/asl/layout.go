@@ -79,7 +79,7 @@ func places(rows [][]unit) map[string][]any {
 					at = append(at, i)
 				}
 				if u.over() != "" {
-					at = append(at, each, word(s.Name))
+					at = append(at, Each, word(s.Name))
 				}
 				all[s.Name] = at
 			}
@@ -88,5 +88,5 @@ func places(rows [][]unit) map[string][]any {
 	return all
 }
 
-// each stands in a place for all elements of a list.
-const each = "*"
+// Each stands in a place for all elements of a list.
+const Each = "*"

@@ -1,7 +1,10 @@
-package cli
+// Package factorytest helps tests of the factory: packages that images can be made of, and boot tests whose verdicts are recorded.
+package factorytest
 
 import (
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -11,11 +14,12 @@ import (
 	"ingot/internal/deb/debtest"
 )
 
-// ownSet returns packages by the names that Debian's facts ask for, with a kernel that has every driver built in
+// Packages returns packages by the names that Debian's facts ask for, with a kernel that has every driver built in
 // and the files that the boot loader is made from, on top of debtest's base.
-func ownSet(t testing.TB) []debtest.Package {
+func Packages(t testing.TB) []debtest.Package {
 	t.Helper()
-	text, err := os.ReadFile("../distro/debian/facts.yaml")
+	_, here, _, _ := runtime.Caller(0)
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(here), "../../distro/debian/facts.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

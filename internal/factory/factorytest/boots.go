@@ -1,4 +1,4 @@
-package cli
+package factorytest
 
 import (
 	"cmp"
@@ -23,10 +23,10 @@ import (
 	"ingot/internal/verify"
 )
 
-// recordedBoots takes verdicts from the environment ($BOOT: passed or failed) instead of booting: images of these tests hold
+// RecordedBoots takes verdicts from the environment ($BOOT: passed or failed) instead of booting: images of these tests hold
 // nothing that could be booted. Images of other distributions than Debian, of which there is no set of packages that could be
 // installed without a mirror, are made of their locks alone.
-func recordedBoots(f *factory.Factory) map[string]flow.Func {
+func RecordedBoots(f *factory.Factory) map[string]flow.Func {
 	all := f.Tasks()
 	boot, build := all["boot"], all["build"]
 	all["build"] = func(ctx context.Context, c flow.Call, doc json.RawMessage) (json.RawMessage, error) {
