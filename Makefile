@@ -4,7 +4,7 @@
 # make bench   compare with the peers, in one run
 # make lint    golangci-lint
 # make docs    the command reference, man pages and completions
-# make release stripped binaries for linux/amd64 and linux/arm64, with checksums
+# make release stripped binaries of both commands for linux/amd64 and linux/arm64, with checksums
 
 export CGO_ENABLED = 0
 
@@ -26,10 +26,12 @@ up: bin/ingot
 	bin/ingot publish $(RECIPE) --endpoint local
 	bin/ingot serve --listen $(LISTEN)
 
+# cmd/ingot-temporal is a module of its own, for ingot's to stay light: ./... does not enter it.
 # ./test builds and boots whole images, and a guest that gets no processor times out: it runs alone.
 test: bin/ingot
 	@scripts/host-tools test
 	go vet ./...
+	cd cmd/ingot-temporal && go vet ./... && go test -timeout 10m ./...
 	go test -timeout 30m $$(go list ./... | grep -v '^ingot/test$$')
 	go test -timeout 60m -v ./test
 	scripts/check-binary
@@ -44,7 +46,9 @@ bench: bin/ingot
 	go run ./bench
 
 lint:
-	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+	for module in . cmd/ingot-temporal; do \
+		(cd $$module && go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run) || exit 1; \
+	done
 
 docs:
 	go run ./internal/tools/docs docs/cli
@@ -53,8 +57,9 @@ release:
 	@mkdir -p dist
 	for arch in amd64 arm64; do \
 		GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o dist/ingot-linux-$$arch ./cmd/ingot || exit 1; \
+		(cd cmd/ingot-temporal && GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o $(CURDIR)/dist/ingot-temporal-linux-$$arch .) || exit 1; \
 	done
-	cd dist && sha256sum ingot-linux-* > SHA256SUMS
+	cd dist && sha256sum ingot-linux-* ingot-temporal-linux-* > SHA256SUMS
 
 clean:
 	rm -rf bin dist

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/spf13/cobra"
 
 	"ingot/internal/catalog"
@@ -29,7 +28,7 @@ import (
 type stationFlags struct {
 	target         publish.Target
 	region         string
-	depot, catalog string // depot as depot.Open takes it
+	depot, catalog string // depot is s3://BUCKET or a folder
 	site           string
 }
 
@@ -123,12 +122,12 @@ func (a *app) station(ctx context.Context, f *stationFlags) (*station.Station, p
 
 // depot opens a depot: s3://BUCKET, of a region, or a folder. The clients are those of the bucket's cloud.
 func (a *app) depot(where, region string, clients func() (publish.Clients, error)) (depot.Store, error) {
-	if strings.HasPrefix(where, "s3://") {
+	if bucket, ok := strings.CutPrefix(where, "s3://"); ok {
 		c, err := clients()
 		if err != nil {
 			return nil, err
 		}
-		return depot.Open(c.Config(cmp.Or(region, "us-east-1")), where)
+		return depot.New(c.Config(cmp.Or(region, "us-east-1")), strings.TrimSuffix(bucket, "/")), nil
 	}
 	if where == "" {
 		dir, err := a.stateDir()
@@ -137,5 +136,5 @@ func (a *app) depot(where, region string, clients func() (publish.Clients, error
 		}
 		where = filepath.Join(dir, "depot")
 	}
-	return depot.Open(aws.Config{}, where)
+	return depot.OpenFolder(where)
 }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/renameio/v2"
 
 	"ingot/internal/fault"
@@ -26,18 +25,14 @@ type Store interface {
 	List(ctx context.Context, prefix string) ([]string, error)
 }
 
-// Open returns what is called s3://BUCKET, or the folder of that name, which is made. The configuration is that of the bucket's
-// region, with retries off.
-func Open(cfg aws.Config, where string) (Store, error) {
-	if bucket, ok := strings.CutPrefix(where, "s3://"); ok {
-		return New(cfg, strings.TrimSuffix(bucket, "/")), nil
-	}
-	dir, err := filepath.Abs(where)
+// OpenFolder returns the depot in a folder, which is made.
+func OpenFolder(dir string) (Folder, error) {
+	dir, err := filepath.Abs(dir)
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the depot %s: %w", where, err)
+		return "", fmt.Errorf("opening the depot: %w", err)
 	}
 	return Folder(dir), nil
 }

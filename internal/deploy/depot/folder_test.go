@@ -4,14 +4,12 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"ingot/internal/fault"
 )
 
 func TestFolder(t *testing.T) {
 	t.Parallel()
-	d, err := Open(aws.Config{}, t.TempDir()+"/new")
+	d, err := OpenFolder(t.TempDir() + "/new")
 	if err != nil {
 		t.Fatal(err)
 	}
