@@ -238,7 +238,7 @@ func (p *plantation) asked(answer func(token string) error) {
 // interrupt takes away the machine that is the next one after so many, when it has built the image, and has the reaper look until it
 // has launched another one.
 func (p *plantation) interrupt(before int, run string) {
-	for range 600 {
+	for range 3000 {
 		time.Sleep(20 * time.Millisecond)
 		p.mu.Lock()
 		started := len(p.machines) > before
