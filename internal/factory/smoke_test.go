@@ -22,6 +22,7 @@ import (
 	"ingot/internal/factory/journal"
 	"ingot/internal/pipeline"
 	"ingot/internal/publish/cloudtest"
+	"ingot/internal/publish/gc"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/recipe"
 	"ingot/internal/region/faults"
@@ -243,6 +244,39 @@ func TestSmokeKilled(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// Where the run never goes on, `ingot gc` ends what it left, by its tags: the ledger is another one.
+func TestSmokeForgotten(t *testing.T) {
+	t.Parallel()
+	y := newYard(t, "{regions: first}")
+	ctx, kill := context.WithCancel(t.Context())
+	defer kill()
+	y.cloud.Watch(func(called string) {
+		if called == "ec2:GetConsoleOutput" {
+			y.cloud.Break(faults.Rule{Service: "ec2", Denied: true})
+			kill()
+		}
+	})
+	y.drive(ctx, y.order(), y.ledger())
+	y.cloud.Watch(nil)
+	y.cloud.Break()
+	if y.left() == nil {
+		t.Fatal("it left nothing behind: that is no test")
+	}
+	c := &gc.Collector{Clients: y.cloud.Clients, Catalog: y.cloud.Catalog, Ledger: y.ledger(), Now: y.cloud.Now}
+	if found, err := c.Find(t.Context(), yardRegions); err != nil || len(found) > 0 {
+		t.Errorf("at once: %+v (%v)", found, err)
+	}
+	y.cloud.Turn(3 * time.Hour)
+	found, err := c.Find(t.Context(), yardRegions)
+	y.check(err)
+	if _, err := c.Remove(t.Context(), found); err != nil || len(found) != 2 {
+		t.Errorf("%+v (%v)", found, err)
+	}
+	if err := y.left(); err != nil {
+		t.Error(err)
 	}
 }
 
