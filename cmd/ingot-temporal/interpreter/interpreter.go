@@ -102,6 +102,7 @@ type work struct {
 	state   course.State
 	reason  string
 	hint    string
+	blame   error                      // what made the run fail, where no step did
 	steps   []course.Step              // in the pipeline's order, items by name
 	results map[string]json.RawMessage // by key: asl.Result, or an error as a state machine has it
 	lost    map[string]int             // workers, by key
@@ -136,7 +137,7 @@ func (w *work) listen(ctx workflow.Context) {
 
 // drive brings the run to its end.
 func (w *work) drive(ctx workflow.Context) (*Status, error) {
-	begun, err := w.control(ctx, asl.Begin, nil)
+	begun, err := w.control(ctx, asl.Begin)
 	if ctx.Err() != nil {
 		return w.cancelled(ctx)
 	}
@@ -368,8 +369,8 @@ func (w *work) request(def flow.Step, s course.Step, needs func(flow.Step) bool)
 	if s.Item != "" {
 		state["run"] = map[string]any{"input": w.Input}
 	}
-	if s.Name == asl.Failed && w.reason != "" {
-		name, cause := (&asl.Failure{Kind: s.Kind.String(), Text: w.reason, Hint: w.hint}).ErrorCause()
+	if s.Name == asl.Failed && w.blame != nil {
+		name, cause := failureOf(w.blame).ErrorCause()
 		state["failure"] = map[string]string{"Error": name, "Cause": cause}
 	}
 	r.State, _ = json.Marshal(state) // of what was read from JSON
@@ -394,9 +395,8 @@ func (w *work) attempt(ctx workflow.Context, def flow.Step, r *asl.Request) (res
 }
 
 // control does one of the steps that runs begin and end with.
-func (w *work) control(ctx workflow.Context, name string, cause error) (json.RawMessage, error) {
+func (w *work) control(ctx workflow.Context, name string) (json.RawMessage, error) {
 	def, s := asl.Control(name), w.step(name, "")
-	s.Kind = fault.KindOf(cause)
 	for {
 		r := w.request(def, s, func(flow.Step) bool { return true })
 		res, err := w.attempt(ctx, def, r)
@@ -432,7 +432,7 @@ func (w *work) leave(as course.State) {
 // end sums the run up. err is what made it fail, where no step did.
 func (w *work) end(ctx workflow.Context, d course.Decision, err error) (*Status, error) {
 	w.leave(course.Skipped)
-	if err == nil && d.End != course.Unchanged && d.Cause != nil {
+	if w.blame = err; err == nil && d.End != course.Unchanged && d.Cause != nil {
 		err = fault.New(d.Cause.Kind, errors.New(d.Cause.Reason()), d.Cause.Hint)
 	}
 	last := asl.End
@@ -445,7 +445,7 @@ func (w *work) end(ctx workflow.Context, d course.Decision, err error) (*Status,
 			err = fault.New(fault.Partial, err, w.hint)
 		}
 	}
-	if _, e := w.control(ctx, last, err); ctx.Err() != nil {
+	if _, e := w.control(ctx, last); ctx.Err() != nil {
 		return w.cancelled(ctx)
 	} else if e != nil {
 		err = errors.Join(err, e)

@@ -109,6 +109,9 @@ func (p *play) activity(ctx context.Context, r *asl.Request) (asl.Result, error)
 		if errors.Is(err, errLostWorker) || errors.Is(err, errStopped) {
 			lost = err
 		}
+		if fault.KindOf(err) == fault.Verdict {
+			return res, r.Fail(err, []string{"grub rescue>"})
+		}
 		if err != nil {
 			return res, r.Fail(err, nil)
 		}
@@ -274,9 +277,25 @@ func TestFailureIsTold(t *testing.T) {
 		t.Fatal("no error")
 	}
 	failures, err := p.ends.Failures()
-	if err != nil || len(failures) == 0 || failures[0].Kind != "verdict" || !strings.Contains(failures[0].Text, "no kernel") || failures[0].Hint != "look" {
-		t.Errorf("%+v, %v", failures, err)
+	want := &asl.Failure{Step: "boot", Kind: "verdict", Text: "no kernel", Hint: "look", Console: []string{"grub rescue>"}}
+	if d := cmp.Diff([]*asl.Failure{want}, failures); d != "" || err != nil {
+		t.Errorf("%s, %v", d, err)
 	}
+	p = &play{fails: map[string][]error{"Begin": times(1, fault.New(fault.Denied, errors.New("not allowed"), "ask"))}}
+	if _, _, err := p.run(t, order(t, sample()), nil); err == nil {
+		t.Fatal("no error")
+	}
+	failures, err = p.ends.Failures()
+	if d := cmp.Diff([]string{"denied not allowed ask"}, kinds(failures)); d != "" || err != nil {
+		t.Errorf("%s, %v", d, err)
+	}
+}
+
+func kinds(all []*asl.Failure) (out []string) {
+	for _, f := range all {
+		out = append(out, f.Kind+" "+f.Text+" "+f.Hint)
+	}
+	return out
 }
 
 func TestGate(t *testing.T) {
