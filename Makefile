@@ -1,6 +1,7 @@
 # make up      build ingot, cast the Debian image, boot it, publish it locally, serve the catalogue
 # make test    install what the tests need, and run them
-# make e2e     the full boot matrices (long)
+# make e2e     the full boot matrices (long), and make temporal
+# make temporal the second command against Temporal's own server, which compiles for minutes
 # make bench   compare with the peers, in one run
 # make lint    golangci-lint
 # make docs    the command reference, man pages and completions
@@ -14,7 +15,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 GO_FILES := $(shell git ls-files '*.go' go.mod go.sum 2>/dev/null)
 LDFLAGS := -s -w -X ingot/internal/cli.Version=$(VERSION)
 
-.PHONY: up test e2e bench lint docs release clean
+.PHONY: up test e2e temporal bench lint docs release clean
 
 bin/ingot: $(GO_FILES) $(shell git ls-files internal recipes 2>/dev/null)
 	go build -o $@ ./cmd/ingot
@@ -39,14 +40,19 @@ test: bin/ingot
 e2e: bin/ingot
 	@scripts/host-tools test
 	bin/ingot build $(RECIPE)
+	$(MAKE) temporal
 	INGOT_E2E=1 INGOT_E2E_IMAGE=$(CURDIR)/out/debian-12 go test -count=1 -timeout 240m -p 1 ./...
+
+temporal:
+	cd test/temporal && go vet . && go build -o $(CURDIR)/bin/temporal-server .
+	cd cmd/ingot-temporal && INGOT_TEMPORAL_SERVER=$(CURDIR)/bin/temporal-server go test -count=1 -timeout 30m -v -run 'TestTemporal|TestOnServer' ./...
 
 bench: bin/ingot
 	@scripts/host-tools test
 	go run ./bench
 
 lint:
-	for module in . cmd/ingot-temporal; do \
+	for module in . cmd/ingot-temporal test/temporal; do \
 		(cd $$module && go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run) || exit 1; \
 	done
 
