@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/disk"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
 )
 
@@ -45,12 +46,12 @@ func (j *job) base(ctx context.Context) (*base, error) {
 func (j *job) asBase(s *types.Snapshot) (*base, error) {
 	size := int64(aws.ToInt32(s.VolumeSize))
 	switch {
-	case s.State != types.SnapshotStateCompleted, tagged(s.Tags, TagExpires) != "", size > j.VolumeSize,
+	case s.State != types.SnapshotStateCompleted, inventory.Tag(s.Tags, TagExpires) != "", size > j.VolumeSize,
 		aws.ToBool(s.Encrypted) != j.Encrypt, j.Encrypt && aws.ToString(s.KmsKeyId) != j.Keys[j.region],
 		s.StorageTier == types.StorageTierArchive:
 		return nil, nil
 	}
-	has, err := j.Maps.Get(tagged(s.Tags, TagContent), size)
+	has, err := j.Maps.Get(inventory.Tag(s.Tags, TagContent), size)
 	if has == nil || err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"ingot/internal/fault"
 	"ingot/internal/publish/attribute"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
 )
@@ -109,7 +110,7 @@ func (j *job) shareSnapshot(ctx context.Context, i *types.Image) ([]Change, erro
 	if !j.ShareSnapshot || j.Store != nil {
 		return nil, nil
 	}
-	id := rootSnapshot(i)
+	id := inventory.RootSnapshot(i)
 	var has []types.CreateVolumePermission
 	if id != "" {
 		var err error
@@ -226,9 +227,9 @@ func (j *job) keep(_ context.Context, i *types.Image) ([]Change, error) {
 }
 
 func (j *job) own(ctx context.Context, i *types.Image) error {
-	if tagged(i.Tags, TagExpires) != "" {
+	if inventory.Tag(i.Tags, TagExpires) != "" {
 		resources := []string{*i.ImageId}
-		if s := rootSnapshot(i); s != "" {
+		if s := inventory.RootSnapshot(i); s != "" {
 			resources = append(resources, s)
 		}
 		err := retry.Call(ctx, "ec2:DeleteTags", retry.Policy{Grace: retry.Settle}, func(ctx context.Context) error {

@@ -15,6 +15,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/progress"
 	"ingot/internal/publish/bundles"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
 )
@@ -40,7 +41,7 @@ func (j *job) run(ctx context.Context) Result {
 	res := Result{Region: j.region}
 	i, err := j.image(ctx, &res)
 	if i != nil {
-		res.ImageID, res.SnapshotID = *i.ImageId, rootSnapshot(i)
+		res.ImageID, res.SnapshotID = *i.ImageId, inventory.RootSnapshot(i)
 		if err == nil {
 			err = j.finish(ctx, i)
 		}
@@ -71,7 +72,7 @@ func (j *job) course(ctx context.Context) (c course, err error) {
 	if c.there, err = j.find(ctx, j.Name); err != nil {
 		return c, err
 	}
-	if c.there != nil && tagged(c.there.Tags, TagContent) == j.content {
+	if c.there != nil && inventory.Tag(c.there.Tags, TagContent) == j.content {
 		c.action = Leave
 		return c, nil
 	}
@@ -172,24 +173,6 @@ func (j *job) find(ctx context.Context, name string) (*types.Image, error) {
 	return nil, nil
 }
 
-func tagged(tags []types.Tag, key string) string {
-	for _, t := range tags {
-		if aws.ToString(t.Key) == key {
-			return aws.ToString(t.Value)
-		}
-	}
-	return ""
-}
-
-func rootSnapshot(i *types.Image) string {
-	for _, m := range i.BlockDeviceMappings {
-		if aws.ToString(m.DeviceName) == aws.ToString(i.RootDeviceName) && m.Ebs != nil {
-			return aws.ToString(m.Ebs.SnapshotId)
-		}
-	}
-	return ""
-}
-
 func (j *job) key(kind ledger.Kind, name string) ledger.Key {
 	return ledger.Key{Kind: kind, Account: j.account, Region: j.region, Name: name}
 }
@@ -227,7 +210,7 @@ func (j *job) record(ctx context.Context, i *types.Image) error {
 		return err
 	}
 	for _, e := range all {
-		if e.Image == j.Name && e.Content == j.content && (e.Kind == ledger.Bundle || e.Kind == ledger.Snapshot && (e.ID == rootSnapshot(i) || i.RootDeviceType == types.DeviceTypeInstanceStore)) {
+		if e.Image == j.Name && e.Content == j.content && (e.Kind == ledger.Bundle || e.Kind == ledger.Snapshot && (e.ID == inventory.RootSnapshot(i) || i.RootDeviceType == types.DeviceTypeInstanceStore)) {
 			j.used = append(j.used, e.Key)
 		}
 	}
@@ -243,7 +226,7 @@ func (j *job) await(ctx context.Context, name string, most time.Duration) (*type
 		switch {
 		case err != nil && limit.Err() == nil:
 			return nil, err
-		case i == nil || tagged(i.Tags, TagContent) != j.content: // not yet, or still the one before
+		case i == nil || inventory.Tag(i.Tags, TagContent) != j.content: // not yet, or still the one before
 		case i.State == types.ImageStateAvailable:
 			return i, j.compare(i)
 		case slices.Contains([]types.ImageState{types.ImageStateFailed, types.ImageStateInvalid, types.ImageStateError}, i.State):

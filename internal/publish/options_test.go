@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 )
 
@@ -77,7 +78,7 @@ func (c *cloud) optionsOf(region string, r Request) error {
 	if want := []string{friend, org, unit, "all"}; !slices.Equal(names, slices.Sorted(slices.Values(want))) {
 		return fmt.Errorf("launched by %v", names)
 	}
-	shared, err := client.DescribeSnapshotAttribute(c.t.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: aws.String(rootSnapshot(&i)),
+	shared, err := client.DescribeSnapshotAttribute(c.t.Context(), &ec2.DescribeSnapshotAttributeInput{SnapshotId: aws.String(inventory.RootSnapshot(&i)),
 		Attribute: types.SnapshotAttributeNameCreateVolumePermission})
 	if err != nil || len(shared.CreateVolumePermissions) != 2 {
 		return fmt.Errorf("the snapshot is shared with %+v (%w)", shared, err)
@@ -219,7 +220,7 @@ func TestReplaceInterrupted(t *testing.T) {
 			return
 		}
 		images, _ := c.images("us-east-1")
-		if err := r.Complete(); err != nil || tagged(images[0].Tags, TagContent) != r.content() {
+		if err := r.Complete(); err != nil || inventory.Tag(images[0].Tags, TagContent) != r.content() {
 			t.Error("the old image is there")
 		}
 		onlyKept(t, c, "us-east-1", r)

@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 )
 
@@ -69,7 +70,7 @@ func (j *job) plan(ctx context.Context) Plan {
 	}
 	switch p.Action {
 	case Leave:
-		i, p.SnapshotID = c.there, rootSnapshot(c.there)
+		i, p.SnapshotID = c.there, inventory.RootSnapshot(c.there)
 		if p.Err = j.compare(i); p.Err != nil {
 			return p
 		}

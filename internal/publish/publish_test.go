@@ -25,6 +25,7 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/region"
 )
@@ -147,7 +148,7 @@ func (c *cloud) check(name string, r Request) error {
 		return fmt.Errorf("image %+v", i)
 	case *root.SnapshotId != *snapshots[0].SnapshotId:
 		return errors.New("the image has another snapshot")
-	case tagged(i.Tags, "colour") != "blue", tagged(snapshots[0].Tags, "colour") != "blue", tagged(snapshots[0].Tags, TagRun) == "":
+	case inventory.Tag(i.Tags, "colour") != "blue", inventory.Tag(snapshots[0].Tags, "colour") != "blue", inventory.Tag(snapshots[0].Tags, TagRun) == "":
 		return fmt.Errorf("tags %+v and %+v", i.Tags, snapshots[0].Tags)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
 )
@@ -55,7 +56,7 @@ func (j *job) register(ctx context.Context, name string, material *ec2.RegisterI
 		if err != nil {
 			return nil, err
 		}
-		if there == nil || tagged(there.Tags, TagContent) == j.content {
+		if there == nil || inventory.Tag(there.Tags, TagContent) == j.content {
 			break
 		}
 		if !j.Replace || time.Since(begun) > retry.Settle {

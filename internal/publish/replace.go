@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
 )
@@ -30,7 +31,7 @@ func (j *job) replace(ctx context.Context, material *ec2.RegisterImageInput, old
 		return nil, err
 	}
 	if old != nil {
-		if err := j.deregister(ctx, *old.ImageId, tagged(old.Tags, TagImage) == j.Name); err != nil {
+		if err := j.deregister(ctx, *old.ImageId, inventory.Tag(old.Tags, TagImage) == j.Name); err != nil {
 			return nil, err
 		}
 	}

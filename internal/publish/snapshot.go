@@ -19,6 +19,7 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
 )
@@ -210,7 +211,7 @@ func (j *job) earlier(ctx context.Context, k ledger.Key) (best *snapshot, err er
 	}
 	for _, found := range all {
 		s := &snapshot{key: k, id: aws.ToString(found.SnapshotId), state: found.State, again: true}
-		switch parent := tagged(found.Tags, TagParent); {
+		switch parent := inventory.Tag(found.Tags, TagParent); {
 		case found.State == types.SnapshotStateCompleted:
 			best = s
 		case found.State != types.SnapshotStatePending || best != nil:

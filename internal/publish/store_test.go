@@ -13,6 +13,7 @@ import (
 
 	"ingot/internal/bundle"
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 )
 
 // storeRequest is a request for an instance store-backed image, whose bundle is of a smaller disk than its map says: it
@@ -61,7 +62,7 @@ func (c *cloud) checkStore(region string) {
 	}
 	i := images[0]
 	if i.RootDeviceType != types.DeviceTypeInstanceStore || *i.ImageLocation != "bundles-"+region+"/a/b/disk.manifest.xml" || i.State != types.ImageStateAvailable ||
-		!*i.Public || i.ImdsSupport != types.ImdsSupportValuesV20 || tagged(i.Tags, "colour") != "blue" || tagged(i.Tags, TagContent) == "" {
+		!*i.Public || i.ImdsSupport != types.ImdsSupportValuesV20 || inventory.Tag(i.Tags, "colour") != "blue" || inventory.Tag(i.Tags, TagContent) == "" {
 		c.t.Errorf("%s has %+v", region, i)
 	}
 }

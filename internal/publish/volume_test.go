@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 )
 
 // volume makes a volume with the content of a snapshot, as if an image had been installed on it.
@@ -57,7 +58,7 @@ func TestVolume(t *testing.T) {
 		}
 	}
 	images, snapshots := c.images("us-east-1")
-	if tagged(images[0].Tags, TagVolume) != r.Volume || *snapshots[0].VolumeId != r.Volume {
+	if inventory.Tag(images[0].Tags, TagVolume) != r.Volume || *snapshots[0].VolumeId != r.Volume {
 		t.Errorf("%+v %+v", images, snapshots)
 	}
 	onlyKept(t, c, "us-east-1", r)

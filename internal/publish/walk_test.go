@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 )
 
@@ -131,7 +132,7 @@ func (w *walk) settled(t *testing.T, r Request) {
 			continue
 		}
 		images, snapshots := w.images(name)
-		if tagged(images[0].Tags, TagExpires) != "" || tagged(snapshots[0].Tags, TagExpires) != "" {
+		if inventory.Tag(images[0].Tags, TagExpires) != "" || inventory.Tag(snapshots[0].Tags, TagExpires) != "" {
 			t.Errorf("%s: something is to expire: %+v %+v", name, images[0].Tags, snapshots[0].Tags)
 		}
 		entries, err := r.Ledger.List(t.Context(), ledger.Filter{Region: name})
