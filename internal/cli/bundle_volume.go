@@ -81,8 +81,10 @@ func (a *app) bundleVolume(ctx context.Context, m *machineFlags, v *volumeFlags)
 			return err
 		}
 	}
-	o, cert, err := bundle.Options{Dir: m.dir, Prefix: cmp.Or(m.prefix, m.defaultPrefix)}, (*bundle.Certificate)(nil), error(nil)
+	o := bundle.Options{Dir: m.dir, Prefix: cmp.Or(m.prefix, m.defaultPrefix)}
+	var cert *bundle.Certificate
 	if !v.imageOnly {
+		var err error
 		if o, cert, err = a.bundleOptions(ctx, m); err != nil {
 			return err
 		}

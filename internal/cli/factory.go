@@ -216,7 +216,7 @@ func (a *app) sayRun(ctx context.Context, j *journal.Journal, r journal.Run) err
 	case journal.Done:
 		recorded, err := journal.Last[factory.Recorded](ctx, j, r.Pipeline, "record")
 		if err == nil && recorded != nil {
-			tell("is done in %s: released %v", span(r.Ended.Sub(r.Started)), recorded.Releases)
+			tell("is done in %s: released %s", span(r.Ended.Sub(r.Started)), strings.Join(recorded.Releases, ", "))
 		}
 		return err
 	case journal.Cancelled:

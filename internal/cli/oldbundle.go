@@ -36,7 +36,7 @@ type oldOptions struct {
 	volume                          volume.Options
 	size                            int64
 	fstab, grub, script             string
-	noInherit, inheritOn, noFilter  bool
+	noInherit, inheritOn            bool
 	cloneOnly                       bool
 }
 
@@ -160,8 +160,9 @@ func (t *oldRun) bundle(ctx context.Context, path string, o bundle.Options) erro
 }
 
 func oldBundleVol(ctx context.Context, t *oldRun) error {
-	o, err := bundle.Options{}, error(nil)
+	var o bundle.Options
 	if !t.o.cloneOnly {
+		var err error
 		for _, name := range []string{"cert", "privatekey", "user"} {
 			if !t.set.Changed(name) {
 				return parameter("missing mandatory parameter: --%s", name)

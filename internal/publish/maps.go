@@ -51,7 +51,7 @@ func (m *Maps) Get(content string, volumeSize int64) (*disk.Map, error) {
 	}
 	blocks, err := disk.DecodeMap(bytes.NewReader(data))
 	if err != nil || digest(volumeSize, blocks, "") != content {
-		return nil, nil
+		return nil, nil //nolint:nilerr // a map that is damaged is none
 	}
 	return blocks, nil
 }

@@ -106,13 +106,11 @@ func (a *area) ended(i *instance, code, reason string) {
 	i.State, i.ReasonCode, i.Reason, i.Ended = stateTerminated, code, reason, a.r.opt.Now()
 	i.PublicIP, i.PrivateIP, i.UserData = "", "", nil
 	for _, v := range a.attached(i) {
-		err := error(nil)
+		end := a.letGo
 		if v.DeleteOnTermination {
-			err = a.removeVolume(v)
-		} else {
-			err = a.letGo(v)
+			end = a.removeVolume
 		}
-		if err != nil {
+		if err := end(v); err != nil {
 			a.r.opt.Log.Error("letting go of a volume", "volume", v.ID, "error", err)
 		}
 	}

@@ -76,9 +76,6 @@ func (p permissions) clone() permissions {
 	return permissions{p.Public, slices.Clone(p.Users), slices.Clone(p.Orgs), slices.Clone(p.OrgUnits)}
 }
 
-// shared says whether anybody but the owner is let in.
-func (p permissions) shared() bool { return p.Public || p.targets() > 0 }
-
 func (p permissions) targets() int { return len(p.Users) + len(p.Orgs) + len(p.OrgUnits) }
 
 func (p permissions) list() []grant {

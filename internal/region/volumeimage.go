@@ -115,7 +115,7 @@ func (v *volumeImage) read(ctx context.Context, path string) (after map[int32]bl
 		if v.blank(index, blank); !written && bytes.Equal(buf, blank) {
 			continue
 		}
-		sum := blocks.Sum(sha256.Sum256(buf))
+		sum := sha256.Sum256(buf)
 		if written && sum == old {
 			v.store.Hold(sum)
 		} else if err := v.store.Put(sum, buf); err != nil {

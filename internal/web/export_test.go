@@ -43,14 +43,14 @@ func TestExport(t *testing.T) {
 		"/v1/releases/" + one.ID + "/documents/console.log", "/v1/openapi.json", "/feed.atom", style.url, script.url} {
 		want := ask(t, h, "GET", target)
 		w := httptest.NewRecorder()
-		static.ServeHTTP(w, httptest.NewRequest("GET", target, nil))
+		static.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
 		if w.Code != http.StatusOK || w.Body.String() != want.body {
 			t.Errorf("%s: %d, %.100q instead of %.100q", target, w.Code, w.Body, want.body)
 		}
 	}
 	for _, target := range []string{"/", "/releases/" + one.ID + "/"} {
 		w := httptest.NewRecorder()
-		static.ServeHTTP(w, httptest.NewRequest("GET", target, nil))
+		static.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
 		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "arch-std") || !strings.Contains(w.Body.String(), "data-static") {
 			t.Errorf("%s: %d", target, w.Code)
 		}

@@ -52,7 +52,7 @@ func verdicts(r catalog.Release, log []byte) g.Node {
 	if len(all) == 0 {
 		return g.If(len(log) > 0, section("boot", "Boot test", console(r, log)))
 	}
-	return section("boot", "Boot test", g.Group(g.Map(all, func(v verdict) g.Node {
+	return section("boot", "Boot test", g.Map(all, func(v verdict) g.Node {
 		outcome, class := "Passed", "good"
 		if !v.Passed {
 			outcome, class = "Failed", "bad"
@@ -72,7 +72,7 @@ func verdicts(r catalog.Release, log []byte) g.Node {
 			g.If(len(rows) > 0, timeline("Stage", "After", rows, end)),
 			g.If(len(v.Checks) > 0, checks(v)),
 		)
-	})), console(r, log))
+	}), console(r, log))
 }
 
 // manner says how the machine was made.

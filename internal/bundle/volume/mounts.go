@@ -104,7 +104,7 @@ func tableAround(device string) (string, error) {
 		return "", err
 	}
 	if _, err := os.Stat(filepath.Join(dir, "partition")); err != nil {
-		return None, nil // a whole disk
+		return None, nil //nolint:nilerr // a whole disk
 	}
 	return tableOf(filepath.Join("/dev", strings.ReplaceAll(filepath.Base(filepath.Dir(dir)), "!", "/")))
 }

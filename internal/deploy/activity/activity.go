@@ -127,7 +127,7 @@ func (w *Worker) poll(ctx context.Context, arn string, busy *idle) error {
 		})
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // to end is what was asked for
 		case err != nil && fault.KindOf(err) != fault.Unreachable:
 			return fmt.Errorf("asking for work at %s: %w", arn, err)
 		case err != nil:

@@ -82,7 +82,7 @@ func (d *download) run(ctx context.Context, b Bucket) (*Downloaded, error) {
 	for _, p := range m.Parts {
 		g.Go(func() error {
 			if group.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // another part failed, and says why
 			}
 			return d.file(p.Name, p.Digest, m.BundledSize, func() (io.ReadCloser, error) { return parts.Open(group, p.Name) })
 		})

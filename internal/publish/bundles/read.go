@@ -88,7 +88,8 @@ func (r *reader) Read(p []byte) (int, error) {
 		if err == nil || errors.Is(err, io.EOF) {
 			return n, err
 		}
-		if r.Close(); r.ctx.Err() != nil {
+		_ = r.Close() // what went wrong with it is known
+		if r.ctx.Err() != nil {
 			return n, r.ctx.Err()
 		}
 		if r.tries++; r.tries > resume {

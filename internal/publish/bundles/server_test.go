@@ -90,13 +90,10 @@ func versitygw(t *testing.T) (http.Handler, aws.Credentials) {
 			t.Fatal("versitygw does not answer")
 		}
 	}
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: addr})
-	director := proxy.Director
-	proxy.Director = func(r *http.Request) {
-		host := r.Host // it is signed
-		director(r)
-		r.Host = host
-	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: addr})
+		r.Out.Host = r.In.Host // it is signed
+	}}
 	// A put that has reached the server takes effect, whether or not its client waits for the answer.
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		proxy.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))

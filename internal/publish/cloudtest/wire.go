@@ -91,14 +91,14 @@ func s3Action(r *http.Request) string {
 func Refuse(w http.ResponseWriter, r *http.Request, action string) {
 	service, _, _ := strings.Cut(action, ":")
 	message := "You are not authorized to perform this operation. User: arn:aws:iam::000000000000:user/test is not authorized to perform: " + action + " because no identity-based policy allows the " + action + " action"
-	switch {
-	case service == "ec2":
+	switch service {
+	case "ec2":
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, `<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>%s</Message></Error></Errors><RequestID>1</RequestID></Response>`, message)
-	case service == "sts":
+	case "sts":
 		w.WriteHeader(http.StatusForbidden)
 		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>%s</Message></Error></ErrorResponse>`, message)
-	case service == "s3":
+	case "s3":
 		w.WriteHeader(http.StatusForbidden)
 		if r.Method != http.MethodHead {
 			fmt.Fprintf(w, `<Error><Code>AccessDenied</Code><Message>%s</Message></Error>`, message)
