@@ -112,7 +112,7 @@ func TestPlanCopies(t *testing.T) {
 // A snapshot that a run has begun is gone on with; one that it has completed is used as it is.
 func TestPlanOfWhatWasBegun(t *testing.T) {
 	t.Parallel()
-	for stopped, send := range map[string]int{"us-east-1 block 0": 7, "us-east-1 RegisterImage": 0} {
+	for stopped, send := range map[string]int{"us-east-1 PUT block 0": 7, "us-east-1 RegisterImage": 0} {
 		c, r := newCloud(t), newRequest(t, "image", 1)
 		r.Regions = r.Regions[:1]
 		ctx, stop := context.WithCancel(t.Context())
@@ -124,7 +124,7 @@ func TestPlanOfWhatWasBegun(t *testing.T) {
 			next.ServeHTTP(w, hr)
 		}
 		if _, err := Publish(ctx, New(c.cfg), r); err == nil {
-			t.Fatal("it was not stopped")
+			t.Fatalf("it was not stopped at %s", stopped)
 		}
 		c.harm = nil
 		plans, err := Look(t.Context(), New(c.cfg), r)
