@@ -50,7 +50,7 @@ func packageChanges(name string, n int, columns []string, rows g.Node) g.Node {
 // notices says what a user of the release should know first: that it is on its way out, or that it has grown old.
 func notices(r catalog.Release, newest catalog.Release) g.Node {
 	var all g.Group
-	var better g.Node = g.Text(" There is no newer one yet.")
+	better := g.Group{g.Text(" There is no newer one yet.")}
 	if newest.ID != "" && newest.ID != r.ID {
 		better = g.Group{g.Text(" Use "), h.A(h.Href("/releases/"+newest.ID), g.Text("that of "+newest.Date.Format("2 January 2006"))), g.Text(" instead.")}
 	}
