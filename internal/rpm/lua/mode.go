@@ -3,6 +3,8 @@ package lua
 import (
 	"strconv"
 	"strings"
+
+	"ingot/internal/tree"
 )
 
 // changeMode reads a mode in octal, as ls(1) prints it, or as a change such as u+x,go-w.
@@ -64,3 +66,6 @@ func changeMode(mode uint32, text string) (uint32, bool) {
 	}
 	return mode, true
 }
+
+// spellMode writes a mode as ls(1) does, without the type. luaposix has no letter for the sticky bit.
+func spellMode(mode uint32) string { return tree.SpellMode(mode &^ 0o1000) }

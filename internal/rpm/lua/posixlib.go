@@ -138,8 +138,7 @@ func (s *state) umask(L *lua.LState) int {
 		mode = changed & 0o777
 		s.mask = ^mode & 0o777
 	}
-	// luaposix has no letter for the sticky bit.
-	L.Push(lua.LString(tree.SpellMode(mode &^ 0o1000)))
+	L.Push(lua.LString(spellMode(mode)))
 	return 1
 }
 
@@ -199,7 +198,7 @@ func (s *state) stat(L *lua.LState) int {
 	}
 	number := func(n int64) lua.LValue { return lua.LNumber(n) }
 	return choose(L, 2, map[string]lua.LValue{
-		"mode": lua.LString(tree.SpellMode(st.Mode &^ 0o1000)), "type": lua.LString(kinds[st.Mode&unix.S_IFMT]), "_mode": number(int64(st.Mode)),
+		"mode": lua.LString(spellMode(st.Mode)), "type": lua.LString(kinds[st.Mode&unix.S_IFMT]), "_mode": number(int64(st.Mode)),
 		"uid": number(int64(st.Uid)), "gid": number(int64(st.Gid)), "size": number(st.Size),
 		"nlink": number(int64(st.Nlink)), "ino": number(int64(st.Ino)), "dev": number(int64(st.Dev)), //nolint:gosec,unconvert // types differ between architectures
 		"atime": number(st.Atim.Sec), "mtime": number(st.Mtim.Sec), "ctime": number(st.Ctim.Sec),
