@@ -22,7 +22,7 @@ func Serve(ctx context.Context, l net.Listener, srv *http.Server, grace time.Dur
 			_ = srv.Close()
 		}
 	})
-	err := srv.Serve(l)
+	err := srv.Serve(gatherer{l})
 	if !stop() {
 		<-ended // srv.Serve returns when the end begins, and requests may still be running
 	}
