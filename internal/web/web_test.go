@@ -290,7 +290,6 @@ func TestHealth(t *testing.T) {
 // What the boot test writes is what the page reads.
 func TestVerdicts(t *testing.T) {
 	s := fill(t)
-	h := Handler(s, Options{})
 	boot := func(fw recipe.Firmware) verify.Verdict {
 		return verify.Verdict{Passed: true, Firmware: fw, Bus: "nvme", Accel: machine.TCG("amd64", "there is no KVM"), Seconds: 160.4, Console: "console.log",
 			Stages: []verify.Stage{{Name: "kernel", Seen: true, At: 10.67}, {Name: "init"}}, Checks: []verify.Check{{Name: "clock", Passed: true, Seconds: 1}}}
@@ -311,7 +310,7 @@ func TestVerdicts(t *testing.T) {
 		if err := s.Put(t.Context(), r); err != nil {
 			t.Fatal(err)
 		}
-		body := ask(t, h, "GET", "/releases/"+r.ID).body
+		body := ask(t, Handler(s, Options{}), "GET", "/releases/"+r.ID).body
 		for _, want := range tc.has {
 			if !strings.Contains(body, want) {
 				t.Errorf("%s: the page lacks %q", name, want)
