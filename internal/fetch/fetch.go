@@ -145,7 +145,11 @@ func (c *Client) Get(ctx context.Context, f File, t *progress.Task) (string, err
 		return p, nil
 	}
 	defer part.close()
-	err = c.try(ctx, mirrors, func(ctx context.Context, m mirror) (int64, error) { return c.download(ctx, m, part) })
+	err = c.try(ctx, mirrors, func(ctx context.Context, m mirror) (int64, error) {
+		before := part.credited // which what is fetched for the second time does not add to
+		err := c.download(ctx, m, part)
+		return part.credited - before, err
+	})
 	if err == nil {
 		var p string
 		if p, err = part.commit(c.objectPath(f.SHA256)); err == nil {

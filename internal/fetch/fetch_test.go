@@ -214,6 +214,26 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestCutOffForEver has a mirror that cannot resume and never gets to the end, however much it sends each time.
+func TestCutOffForEver(t *testing.T) {
+	t.Parallel()
+	data := content(3 << 20)
+	var requests atomic.Int64
+	m := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) > 100 {
+			http.NotFound(w, r) // enough is known
+			return
+		}
+		r.Header.Del("Range")
+		http.ServeContent(&cutWriter{w, 2 << 20}, r, "", time.Time{}, bytes.NewReader(data))
+	})
+	_, err := newClient(t, Options{}).Get(t.Context(), fileOf(data, m), nil)
+	wantError(t, err, fault.Unreachable)
+	if n := requests.Load(); n > 2*rounds {
+		t.Errorf("it was asked %d times", n)
+	}
+}
+
 type cutWriter struct {
 	http.ResponseWriter
 	left int
