@@ -124,6 +124,19 @@ type Index struct {
 	Signers    []string  `json:"signers,omitempty"` // fingerprints of the keys that signed it and that the recipe trusts; none where only packages are signed
 }
 
+// maxFuture is how far in the future an index may be dated, as the clocks of packagers and ours have it.
+const maxFuture = 24 * time.Hour
+
+// CheckDate refuses an index that is dated in the future. Its date would become the lock's: what a build makes would be older
+// than that and keep the time of its making, and every index of the present would seem to go back. The error is of kind Trust.
+func (ix Index) CheckDate(now time.Time) error {
+	if !ix.Date.After(now.Add(maxFuture)) {
+		return nil
+	}
+	return fault.New(fault.Trust, fmt.Errorf("repository %s: %s is dated in the future, %s", ix.Repository, ix.Path, ix.Date.Format(time.RFC3339)),
+		"check this machine's clock, or use another mirror")
+}
+
 // Package is one package file.
 type Package struct {
 	Name       string   `json:"name"`

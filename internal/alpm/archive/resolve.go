@@ -28,9 +28,6 @@ const (
 	maxSignature = 64 << 10  // bytes of a detached signature
 )
 
-// maxFuture is how far in the future a database may be dated before the clock of one side must be wrong.
-const maxFuture = 24 * time.Hour
-
 // Verifier judges detached OpenPGP signatures: a [fetch.Keyring] or a [fetch.Web].
 type Verifier interface {
 	VerifyDetached(data io.Reader, sig []byte, now time.Time) ([]fetch.Signature, error)
@@ -246,9 +243,8 @@ func (a *Ask) read(ctx context.Context, c *fetch.Client, r *progress.Reporter) (
 		return nil, err
 	}
 	for _, s := range sources {
-		if date := s.index.Date; date.After(a.Now.Add(maxFuture)) {
-			return nil, fault.New(fault.Trust, fmt.Errorf("repository %s: %s is dated in the future, %s", s.Name, s.index.Path, date.Format(time.RFC3339)),
-				"check this machine's clock, or use another mirror")
+		if err := s.index.CheckDate(a.Now); err != nil {
+			return nil, err
 		}
 	}
 	return sources, nil

@@ -139,6 +139,9 @@ func (rq *Request) read(ctx context.Context, c *fetch.Client, l *lock.Lock, t *p
 		return nil, err
 	}
 	for _, ix := range l.Indexes {
+		if err := ix.CheckDate(rq.Now); err != nil {
+			return nil, err
+		}
 		if ix.Date.After(l.Date) {
 			l.Date = ix.Date
 		}

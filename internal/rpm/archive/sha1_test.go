@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ingot/internal/fault"
 	"ingot/internal/fetch"
@@ -63,6 +64,11 @@ func TestSHA1(t *testing.T) {
 	if p := l.Packages[0]; len(l.Packages) != 1 || p.Version != "6-0.el6.centos.5" || p.Size != int64(len(real)) || p.SHA256 != fmt.Sprintf("%x", sha256.Sum256(real)) ||
 		!p.Explicit || l.Date.Unix() != 1300000000 || fmt.Sprint(e.Absent) != "[core: rhnsd]" {
 		t.Errorf("%+v, absent %v", l, e.Absent)
+	}
+	early := rq
+	early.Now = time.Unix(1_200_000_000, 0)
+	if _, _, err := Resolve(context.Background(), c, early, nil); fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "dated in the future") {
+		t.Errorf("metadata of the future: %v", err)
 	}
 	write(name, "another")
 	if _, _, err := Resolve(context.Background(), c, rq, nil); fault.KindOf(err) != fault.Trust || !strings.Contains(err.Error(), "centos-release-6-0.el6.centos.5.x86_64") {

@@ -22,7 +22,7 @@ func el6Keys(t testing.TB) *fetch.Keyring {
 	return rpmtest.Keys(t, "RPM-GPG-KEY-CentOS-6", "RPM-GPG-KEY-EPEL-6")
 }
 
-// createrepo makes a repository of files, by name.
+// createrepo makes a repository of files, by name. Its date is in 2014.
 func createrepo(t testing.TB, files map[string][]byte) (dir string) {
 	t.Helper()
 	if _, err := exec.LookPath("createrepo_c"); err != nil {
@@ -34,7 +34,7 @@ func createrepo(t testing.TB, files map[string][]byte) (dir string) {
 			t.Fatal(err)
 		}
 	}
-	if out, err := exec.Command("createrepo_c", "--quiet", "--simple-md-filenames", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("createrepo_c", "--quiet", "--simple-md-filenames", "--revision", "1400000000", "--set-timestamp-to-revision", dir).CombinedOutput(); err != nil {
 		t.Fatalf("createrepo_c: %v\n%s", err, out)
 	}
 	return dir
