@@ -267,16 +267,19 @@ func (l *Lock) GoesForward(old *Lock, compare func(a, b string) int, alike func(
 	if alike == nil {
 		alike = func(now, then string) bool { return now == then }
 	}
-	then := make(map[string]Package, len(old.Packages))
+	then := make(map[string][]Package, len(old.Packages)) // by name; tools may be other versions of what the image has
 	for _, p := range slices.Concat(old.Packages, old.Tools) {
 		if p.Repository != Built {
-			then[p.Name] = p
+			then[p.Name] = append(then[p.Name], p)
 		}
 	}
 	var older []string
 	for _, p := range l.Packages {
-		if q, ok := then[p.Name]; ok && alike(p.Repository, q.Repository) && compare(p.Version, q.Version) < 0 {
-			older = append(older, fmt.Sprintf("%s %s of repository %s is older than %s of the lock", p.Name, p.Version, p.Repository, q.Version))
+		for _, q := range then[p.Name] {
+			if alike(p.Repository, q.Repository) && compare(p.Version, q.Version) < 0 {
+				older = append(older, fmt.Sprintf("%s %s of repository %s is older than %s of the lock", p.Name, p.Version, p.Repository, q.Version))
+				break
+			}
 		}
 	}
 	if older == nil {

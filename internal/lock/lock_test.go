@@ -166,6 +166,14 @@ func TestGoesForward(t *testing.T) {
 			t.Errorf("%v after %v: %v", tc.now.Packages, tc.old.Packages, err)
 		}
 	}
+	// A package that others are built with may be older than the image's own, which counts all the same.
+	for _, repository := range []string{"r", "other"} {
+		old := of("r", "2")
+		old.Tools = []Package{{Name: "a", Version: "0", Repository: repository}}
+		if err := of("r", "1").GoesForward(old, strings.Compare, nil); fault.KindOf(err) != fault.Trust {
+			t.Errorf("with an older tool of repository %s: %v", repository, err)
+		}
+	}
 	every := func(string, string) bool { return true }
 	if err := of("other", "1").GoesForward(of("r", "2"), strings.Compare, every); fault.KindOf(err) != fault.Trust {
 		t.Errorf("between repositories that are alike: %v", err)
