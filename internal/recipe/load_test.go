@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,6 +113,10 @@ files:
 }
 
 func TestLoadErrors(t *testing.T) {
+	aliases := "cloud-init:\n  a0: &a0 [x]\n" // each twice as large as the one before
+	for i := range 20 {
+		aliases += fmt.Sprintf("  a%d: &a%d [*a%d, *a%d]\n", i+1, i+1, i, i)
+	}
 	const head = "name: x\ndistro: debian\n"
 	for _, c := range []struct{ name, text, want string }{
 		{"mistyped key", head + "packges: {}\n", `r.yaml:3:1: recipe: unknown key "packges"; did you mean "packages"?`},
@@ -132,6 +137,7 @@ func TestLoadErrors(t *testing.T) {
 		{"two documents", head + "---\nname: y\n", "holds 2 YAML documents"},
 		{"broken yaml", "name: [x\n", "r.yaml"},
 		{"merge key", "a: &a {name: x}\n<<: *a\n", "merge keys are not supported"},
+		{"aliases of aliases", aliases + head, "more than 50000 values"},
 		{"self include", "include: [r.yaml]\n" + head, "in a circle"},
 		{"msdos uefi", head + "disk: {table: msdos, firmware: both}\n", "boots under BIOS alone"},
 		{"trust without reason", head + "trust: {sha1: allow}\n", "r.yaml:3:8: trust: a reason must be given"},

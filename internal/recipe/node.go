@@ -100,14 +100,20 @@ func parse(file string, data []byte) (*node, error) {
 	if len(f.Docs) != 1 || f.Docs[0].Body == nil {
 		return nil, fault.Newf(fault.Input, "%s: holds %d YAML documents, a recipe is one", file, len(f.Docs))
 	}
-	c := converter{file: file, anchors: map[string]*node{}}
+	c := converter{file: file, anchors: map[string]anchor{}}
 	return c.convert(f.Docs[0].Body, 0)
 }
 
 type converter struct {
 	file    string
-	anchors map[string]*node
-	nodes   int
+	anchors map[string]anchor
+	nodes   int // so far, those that aliases repeat included
+}
+
+// anchor is a value with a name, and of how many values it is made.
+type anchor struct {
+	value *node
+	nodes int
 }
 
 func (c *converter) at(n ast.Node) *node {
@@ -148,17 +154,21 @@ func (c *converter) convert(n ast.Node, depth int) (*node, error) {
 		out.text = n.GetToken().Value
 		return out, nil
 	case *ast.AnchorNode:
+		before := c.nodes
 		v, err := c.convert(n.Value, depth)
 		if err == nil {
-			c.anchors[n.Name.GetToken().Value] = v
+			c.anchors[n.Name.GetToken().Value] = anchor{v, c.nodes - before}
 		}
 		return v, err
 	case *ast.AliasNode:
-		v, ok := c.anchors[n.Value.GetToken().Value]
+		a, ok := c.anchors[n.Value.GetToken().Value]
 		if !ok {
 			return nil, out.errorf("no anchor named %q", n.Value.GetToken().Value)
 		}
-		return v, nil
+		if c.nodes += a.nodes; c.nodes > maxNodes {
+			return nil, out.errorf("more than %d values, those that aliases repeat included", maxNodes)
+		}
+		return a.value, nil
 	}
 	return nil, out.errorf("a recipe has no use for this YAML construct (%s)", n.Type())
 }
