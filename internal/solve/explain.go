@@ -30,7 +30,7 @@ type Failure struct {
 	u        *Universe
 }
 
-// maxExplained bounds the lines of an explanation, maxDepth how far it goes into reasons of reasons.
+// maxExplained bounds the lines of an explanation: none is begun behind them. maxDepth bounds how far it goes into reasons of reasons.
 const (
 	maxExplained = 24
 	maxDepth     = 5
@@ -47,6 +47,9 @@ func (f *Failure) Error() string {
 }
 
 func (f *Failure) explain(lines *[]string, depth int) {
+	if len(*lines) > maxExplained {
+		return
+	}
 	indent := strings.Repeat("  ", depth)
 	if f.By == nil {
 		for i := range f.Refused {
@@ -70,6 +73,9 @@ func (f *Failure) explain(lines *[]string, depth int) {
 }
 
 func (r *Refusal) explain(lines *[]string, depth int, role string) {
+	if len(*lines) > maxExplained {
+		return
+	}
 	indent, who := strings.Repeat("  ", depth), r.Package.String()+role
 	switch {
 	case r.Excluded:

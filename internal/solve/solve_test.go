@@ -190,6 +190,22 @@ func TestUnsatisfiable(t *testing.T) {
 	}
 }
 
+// A repository that nobody vouches for may have packages that are impossible for more reasons than anybody can be told.
+func TestLongExplanation(t *testing.T) {
+	p := &Package{Name: "p", Version: "1"}
+	f := &Failure{By: p, Requirement: Requirement{Any: []Relation{{Name: "q"}}}, u: NewUniverse(byNumber, nil)}
+	for range maxDepth {
+		above := *f
+		above.Refused = slices.Repeat([]Refusal{{Package: p, Because: f}}, 12)
+		f = &above
+	}
+	var lines []string
+	f.explain(&lines, 0)
+	if len(lines) > 2*maxExplained {
+		t.Errorf("%d lines are made of which %d are shown", len(lines), maxExplained)
+	}
+}
+
 func TestWhy(t *testing.T) {
 	t.Parallel()
 	u, named := world(t, "a 1 > b\nb 1 > x|c\nc 1\nx 1 > nothing")
