@@ -3,6 +3,7 @@ package tree
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -128,7 +129,7 @@ func (f *file) content() ([]byte, error) {
 	defer r.Close()
 	f.data = make([]byte, min(f.Size, maxExamined))
 	n, err := io.ReadFull(r, f.data)
-	if err != nil && n == 0 {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) { // it may have become shorter
 		return nil, err
 	}
 	f.data, f.read = f.data[:n], true

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -172,6 +173,34 @@ func TestAuditReadErrors(t *testing.T) {
 	src := broken{memory{"etc/shadow": plain("root::1::::::\n")}}
 	if _, err := Audit(t.Context(), src, AuditOptions{}); err == nil || !strings.Contains(err.Error(), "etc/shadow") {
 		t.Errorf("a file that cannot be read: %v", err)
+	}
+}
+
+// half is a tree whose files cannot be read to their end.
+type half struct{ Source }
+
+func (h half) Open(name string) (File, error) {
+	f, err := h.Source.Open(name)
+	return &halfFile{File: f}, err
+}
+
+type halfFile struct {
+	File
+	begun bool
+}
+
+func (f *halfFile) Read(b []byte) (int, error) {
+	if f.begun {
+		return 0, errors.New("no")
+	}
+	f.begun = true
+	return f.File.Read(b[:1])
+}
+
+func TestAuditReadsHalf(t *testing.T) {
+	src := half{memory{"etc/shadow": plain("root::1::::::\n")}}
+	if found, err := Audit(t.Context(), src, AuditOptions{}); err == nil || !strings.Contains(err.Error(), "etc/shadow") {
+		t.Errorf("a file that can be read in part: %v, %v", found, err)
 	}
 }
 
