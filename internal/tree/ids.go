@@ -19,7 +19,7 @@ const maxIDs = 4 << 20
 // not name it, knows root.
 func ReadIDs(root *os.Root, name string) (map[string]uint32, error) {
 	ids := map[string]uint32{"root": 0}
-	f, err := root.Open(name)
+	f, err := OpenFile(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ids, nil
 	}

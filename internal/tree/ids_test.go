@@ -5,8 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestReadIDs(t *testing.T) {
@@ -40,6 +42,22 @@ func TestReadIDs(t *testing.T) {
 	}
 	if _, err := ReadIDs(root, "passwd"); err == nil {
 		t.Error("a file of any size is read")
+	}
+	if err := unix.Mkfifo(filepath.Join(dir, "pipe"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := ReadIDs(root, "pipe")
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err == nil {
+			t.Error("a pipe is read")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("a pipe holds the reader up")
 	}
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "out")); err != nil {
 		t.Fatal(err)

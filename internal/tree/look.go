@@ -12,6 +12,25 @@ import (
 	"ingot/internal/fault"
 )
 
+// OpenFile opens a regular file of a tree for reading. Anything else is refused: scripts may lay a pipe, for one, in the
+// place of a file, and whoever opened that would wait for ever.
+func OpenFile(root *os.Root, name string) (*os.File, error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return regular(f)
+}
+
+// regular closes a file that is not a regular one.
+func regular(f *os.File) (*os.File, error) {
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		f.Close()
+		return nil, fault.Newf(fault.Input, "%s is no regular file", f.Name())
+	}
+	return f, nil
+}
+
 // Lstat returns the type and permissions, as stat(2) has them, of what is at an Entry's path, and 0 if there is nothing.
 // A symbolic link is not followed, those in the path before it are, as if the root were "/".
 func (w *Writer) Lstat(name string) (mode uint32, err error) {

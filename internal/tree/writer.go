@@ -210,12 +210,7 @@ func (w *Writer) Open(name string) (*os.File, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: name, Err: err}
 	}
-	f := os.NewFile(uintptr(fd), name)
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		f.Close()
-		return nil, fault.Newf(fault.Input, "%s is no regular file", name)
-	}
-	return f, nil
+	return regular(os.NewFile(uintptr(fd), name))
 }
 
 // SettleTimes gives the directories that this Writer made the times of their entries, which everything

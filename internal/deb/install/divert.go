@@ -102,7 +102,7 @@ func (o overrides) concern(p *pkg) bool {
 
 // readTable returns the lines of a file of the tree; a missing one has none.
 func readTable(root *os.Root, name string) ([]string, error) {
-	f, err := root.Open(name)
+	f, err := tree.OpenFile(root, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

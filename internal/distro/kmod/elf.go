@@ -14,6 +14,7 @@ import (
 
 	"ingot/internal/compress"
 	"ingot/internal/fault"
+	"ingot/internal/tree"
 )
 
 // maxModule bounds a module, uncompressed.
@@ -105,7 +106,7 @@ func Installed(root, name, kernel string) (*Object, error) {
 }
 
 func readModule(r *os.Root, name string) ([]byte, error) {
-	f, err := r.Open(name)
+	f, err := tree.OpenFile(r, name)
 	if err != nil {
 		return nil, err
 	}
