@@ -15,6 +15,7 @@ import (
 	"ingot/internal/compress"
 	"ingot/internal/cpio"
 	"ingot/internal/fault"
+	"ingot/internal/tree"
 )
 
 // maxInitramfs bounds an unpacked initramfs.
@@ -33,7 +34,7 @@ func CheckDrivers(root, version, initramfs string, drivers []string) error {
 	if err := readModules(r, version, "modules.builtin", have); err != nil {
 		return err
 	}
-	f, err := r.Open(initramfs)
+	f, err := tree.OpenFile(r, initramfs)
 	if err != nil {
 		return fmt.Errorf("opening initramfs: %w", err)
 	}
@@ -110,30 +111,41 @@ func module(file string) string {
 // them, the first ones (microcode) uncompressed and the last compressed.
 func walkInitramfs(f io.Reader, fn func(name string)) error {
 	src := bufio.NewReaderSize(f, 64<<10)
+	if more, err := walkArchives(src, fn); err != nil || !more {
+		return err
+	}
+	r, err := compress.Reader(src, maxInitramfs) // what is compressed reaches to the end
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	more, err := walkArchives(bufio.NewReaderSize(r, 64<<10), fn)
+	if err == nil && more {
+		err = fault.New(fault.Input, errors.New("a part of it is neither a cpio archive nor one that is compressed by gzip, xz, zstd, bzip2 or lzma"),
+			"have the initramfs compressed by one of these")
+	}
+	return err
+}
+
+// walkArchives calls fn for every name in the archives that src begins with. more says that something else follows.
+func walkArchives(src *bufio.Reader, fn func(name string)) (more bool, err error) {
 	for {
 		head, err := src.Peek(6)
 		if errors.Is(err, io.EOF) && !slices.ContainsFunc(head, func(b byte) bool { return b != 0 }) {
-			return nil
-		}
-		if err != nil {
-			return err
+			return false, nil
 		}
 		switch {
+		case err != nil:
+			return false, err
 		case head[0] == 0:
-			if _, err := src.Discard(1); err != nil {
-				return err
-			}
+			_, err = src.Discard(1)
 		case bytes.HasPrefix(head, []byte("0707")):
-			if err := names(cpio.NewReader(src), fn); err != nil {
-				return err
-			}
-		default: // what is compressed reaches to the end
-			r, err := compress.Reader(src, maxInitramfs)
-			if err != nil {
-				return err
-			}
-			defer r.Close()
-			return walkInitramfs(r, fn)
+			err = names(cpio.NewReader(src), fn)
+		default:
+			return true, nil
+		}
+		if err != nil {
+			return false, err
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"ingot/internal/fault"
@@ -73,6 +74,32 @@ func TestCheckDrivers(t *testing.T) {
 	kernels, err := Kernels(root)
 	if err != nil || len(kernels) != 1 || kernels[0] != "6.1" {
 		t.Errorf("kernels: %v %v", kernels, err)
+	}
+}
+
+// TestOddInitramfs has what no reader here can read, and what never ends for one that follows it all the way down.
+func TestOddInitramfs(t *testing.T) {
+	zip := func(text string) string {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		if _, err := w.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	for name, text := range map[string]string{
+		"lz4":           "\x02\x21\x4c\x18" + strings.Repeat("x", 100),
+		"twice":         zip(zip(string(pack(t, "a.ko")))),
+		"lz4 in gzip":   zip("\x02\x21\x4c\x18" + strings.Repeat("x", 100)),
+		"behind an end": string(pack(t, "a.ko")) + strings.Repeat("x", 100),
+	} {
+		root := lay(t, map[string]string{"boot/initrd": text})
+		if err := CheckDrivers(root, "6.1", "boot/initrd", nil); fault.KindOf(err) != fault.Input {
+			t.Errorf("%s: error %v is not of kind input", name, err)
+		}
 	}
 }
 
