@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -27,7 +28,8 @@ var seal = expand.Seal(appendARHeader(nil, "_ingot-sha256", 2*sha256.Size))
 // content is what a package holds.
 type content struct {
 	fields  *deb.Paragraph
-	control []controlFile // the control file included
+	control []controlFile     // the control file included
+	sum     [sha256.Size]byte // of the control.tar that these were read from
 
 	// What follows is known once the package is expanded; until then, control may still grow by md5sums.
 	path      string // of the expanded package
@@ -141,10 +143,11 @@ func openContent(file string) (*content, error) {
 		return nil, err
 	}
 	fields, err := controlFields(files)
-	return &content{fields: fields, control: files}, err
+	return &content{fields: fields, control: files, sum: sha256.Sum256(control)}, err
 }
 
-// Load lists the data of an expanded package, and verifies its checksum first where it is asked to.
+// Load lists the data of an expanded package, and verifies its checksum first where it is asked to. The control part was
+// read before that, and must be what the verified package has.
 func (c *content) Load(at string, verify bool) error {
 	f, a, size, err := openFile(at)
 	if err != nil {
@@ -154,6 +157,15 @@ func (c *content) Load(at string, verify bool) error {
 	if verify {
 		if err := seal.Check(f, size, a.dataOffset); err != nil {
 			return err
+		}
+	}
+	if c.fields != nil {
+		control, err := readAll(a.control, maxControl)
+		if err != nil {
+			return err
+		}
+		if sha256.Sum256(control) != c.sum {
+			return fault.New(fault.Input, errors.New("its control part was damaged when it was first read"), "it is whole now: try again")
 		}
 	}
 	if c.members, err = readMembers(a.data); err != nil {

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
@@ -101,6 +102,35 @@ func TestExpandedIsVerified(t *testing.T) {
 		}
 		if err := x.Load(t.Context(), p, file, c); err != nil || len(c.members) != 1 {
 			t.Errorf("cut to %d bytes: %v", size, err)
+		}
+	}
+}
+
+// What was read of an expanded package before it was found to be damaged is not believed either.
+func TestDamagedControl(t *testing.T) {
+	t.Parallel()
+	x := openStore(t)
+	p, file := expandOne(t, x)
+	if err := x.Load(t.Context(), p, file, new(content)); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(x.Path(p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"/etc/odd\n", "Version: 1"} {
+		at := bytes.Index(whole, []byte(text)) + len(text) - 2
+		damaged := bytes.Clone(whole)
+		damaged[at]++
+		if err := os.WriteFile(x.Path(p), damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c, err := openPackage(x, p, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Load(t.Context(), p, file, c); err == nil && (string(c.file("conffiles")) != "/etc/odd\n" || c.fields.Get("Version") != "1") {
+			t.Errorf("with %q damaged: version %q, conffiles %q", text, c.fields.Get("Version"), c.file("conffiles"))
 		}
 	}
 }
