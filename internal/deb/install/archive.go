@@ -119,7 +119,7 @@ func readControl(data []byte) ([]controlFile, error) {
 			return nil, err
 		case name == ".":
 			continue
-		case h.Typeflag != tar.TypeReg, path.Base(name) != name, seen[name], len(seen) > 1000:
+		case h.Typeflag != tar.TypeReg, tree.IsSparse(h), path.Base(name) != name, seen[name], len(seen) > 1000:
 			return nil, fault.Newf(fault.Input, "control.tar has %q, which is no plain file of its own", h.Name)
 		}
 		seen[name] = true

@@ -96,6 +96,20 @@ func TestReadMembersRefuses(t *testing.T) {
 	}
 }
 
+// A file of control.tar may claim a size that it does not have.
+func TestSparseControl(t *testing.T) {
+	t.Parallel()
+	holes := "1\n0\n1\n" // one piece of data: a byte at 0
+	data := debtest.Tarball(t, []tar.Header{{Typeflag: tar.TypeReg, Name: "./postinst", Mode: 0o755,
+		PAXRecords: map[string]string{"GNV.sparse.major": "1", "GNV.sparse.minor": "0", "GNV.sparse.realsize": "200000000"}}},
+		map[string]string{"./postinst": holes + strings.Repeat("\x00", 512-len(holes)) + "x"})
+	data = bytes.ReplaceAll(data, []byte("GNV.sparse"), []byte("GNU.sparse")) // archive/tar reads sparse files, but writes none
+	files, err := readControl(data)
+	if fault.KindOf(err) != fault.Input {
+		t.Errorf("error %v is not of kind input; %d bytes make a file of %d", err, len(data), files[0].Size)
+	}
+}
+
 func newSection(data []byte) *io.SectionReader {
 	return io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))
 }
