@@ -65,13 +65,14 @@ func (in *installer) datePyc() error {
 				continue
 			}
 			done[dir] = true
-			compiled, err := fs.Glob(in.root.FS(), path.Join(dir, "__pycache__", "*.pyc"))
-			if err != nil {
-				return err
-			}
-			for _, name := range compiled {
-				module, _, _ := strings.Cut(path.Base(name), ".")
-				if err := in.datePycFile(w, name, path.Join(dir, module+".py")); err != nil {
+			cache := path.Join(dir, "__pycache__")
+			compiled, _ := fs.ReadDir(in.root.FS(), cache) // what cannot be listed is none
+			for _, e := range compiled {
+				if !strings.HasSuffix(e.Name(), ".pyc") {
+					continue
+				}
+				module, _, _ := strings.Cut(e.Name(), ".")
+				if err := in.datePycFile(w, path.Join(cache, e.Name()), path.Join(dir, module+".py")); err != nil {
 					return err
 				}
 			}

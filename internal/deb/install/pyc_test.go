@@ -61,10 +61,11 @@ func TestDatePyc(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	const dir = "usr/li[b" // no pattern
 	pyc := func(flags byte) string { return "\xa7\r\r\n" + string(flags) + "\x00\x00\x00" + "12345678" + "code" }
-	write("usr/lib/a.py", "12345")
+	write(dir+"/a.py", "12345")
 	write("etc/b.py", "1234567")
-	if err := os.Symlink("/etc/b.py", filepath.Join(root, "usr/lib/b.py")); err != nil {
+	if err := os.Symlink("/etc/b.py", filepath.Join(root, dir, "b.py")); err != nil {
 		t.Fatal(err)
 	}
 	before := map[string]string{
@@ -72,14 +73,14 @@ func TestDatePyc(t *testing.T) {
 		"b.cpython-311.pyc": pyc(checkedHash), "gone.cpython-311.pyc": pyc(checkedHash),
 	}
 	for name, text := range before {
-		write("usr/lib/__pycache__/"+name, text)
+		write(dir+"/__pycache__/"+name, text)
 	}
 	r, err := os.OpenRoot(root)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	in := &installer{Options: Options{Root: root}, root: r, pkgs: []*pkg{{files: []string{"/.", "/usr", "/usr/lib/a.py", "/usr/lib/b.py"}}}}
+	in := &installer{Options: Options{Root: root}, root: r, pkgs: []*pkg{{files: []string{"/.", "/usr", "/" + dir + "/a.py", "/" + dir + "/b.py"}}}}
 	if err := in.datePyc(); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestDatePyc(t *testing.T) {
 			binary.LittleEndian.PutUint32(header[12:], size)
 			text = string(header) + "code"
 		}
-		if got, err := os.ReadFile(filepath.Join(root, "usr/lib/__pycache__", name)); err != nil || string(got) != text {
+		if got, err := os.ReadFile(filepath.Join(root, dir, "__pycache__", name)); err != nil || string(got) != text {
 			t.Errorf("%s is %q (%v), want %q", name, got, err, text)
 		}
 	}
