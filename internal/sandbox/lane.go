@@ -71,7 +71,6 @@ func prepareLane() error {
 	if err := mountProc(); err != nil {
 		return err
 	}
-	unix.Umask(0o022)
 	// A signal ignored here would be ignored in every command; one that is handled here is not.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGPIPE)
 	// Old programs close every descriptor that they could have; more than the usual 1024 makes them crawl.

@@ -27,7 +27,10 @@ const socketFD = 3
 
 // Main must be the first call of main, and of TestMain in packages whose tests use sandboxes. In a process that
 // this package started as a helper it does that job and does not return; in any other it returns at once.
+//
+// It sets the umask: what programs and installers make in a tree must not depend on that of whoever builds.
 func Main() {
+	unix.Umask(0o022)
 	if len(os.Args) == 0 {
 		return
 	}

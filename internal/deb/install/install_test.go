@@ -26,9 +26,25 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	unix.Umask(0o077) // of a careful user
 	sandbox.Main()
 	debtest.Main()
 	os.Exit(m.Run())
+}
+
+// TestUmask looks for the umask of whoever builds in what no package brings.
+func TestUmask(t *testing.T) {
+	t.Parallel()
+	root, _, err := installParts(t, []debtest.Package{debtest.Base(t)}, func(o *Options) { o.MergedUsr = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]uint32{"": 0o755, "usr": 0o755, "usr/bin": 0o755, "var/lib/dpkg/info": 0o755, "var/lib/dpkg/status": 0o644} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(root, name), &st); err != nil || st.Mode&0o7777 != want {
+			t.Errorf("/%s has mode %o, want %o (%v)", name, st.Mode&0o7777, want, err)
+		}
+	}
 }
 
 // installParts installs packages, in this order, and returns the tree and the lines of /log.
