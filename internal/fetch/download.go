@@ -44,7 +44,7 @@ func (c *Client) append(ctx context.Context, m mirror, p *part) error {
 			return err
 		}
 	}
-	src := &source{r: io.LimitReader(b, p.file.Size-p.n)}
+	src := &source{r: io.LimitReader(&whileWanted{ctx, b}, p.file.Size-p.n)}
 	_, err = io.CopyBuffer(p, src, make([]byte, 128<<10))
 	switch {
 	case src.err != nil:

@@ -561,6 +561,22 @@ func TestCancel(t *testing.T) {
 }
 
 // TestFullDisk needs to mount a small filesystem, and so root.
+// TestCancelFile has nobody wait for a folder of a slow network.
+func TestCancelFile(t *testing.T) {
+	t.Parallel()
+	data, dir := content(1000), t.TempDir()
+	f := fileOf(data, "file://"+dir)
+	f.Path = "a"
+	if err := os.WriteFile(filepath.Join(dir, f.Path), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := newClient(t, Options{}).Get(ctx, f, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("ingot-test", dir, "tmpfs", 0, "size=256k"); err != nil {
