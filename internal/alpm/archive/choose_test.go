@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"ingot/internal/alpm"
 	"ingot/internal/fault"
@@ -105,6 +106,30 @@ func TestChoose(t *testing.T) {
 		} else if got := names(sel); got != tc.want {
 			t.Errorf("%s: %s, want %s", name, got, tc.want)
 		}
+	}
+}
+
+// TestManyConflicts has a database, which nobody vouches for, keep whoever reads it busy.
+func TestManyConflicts(t *testing.T) {
+	t.Parallel()
+	const many = 20_000
+	busy := &alpm.Package{Name: "busy", Version: "1-1", Arch: "any"}
+	packages := []*alpm.Package{busy}
+	for i := range many {
+		name := fmt.Sprintf("p%d", i)
+		packages = append(packages, &alpm.Package{Name: name, Version: "1-1", Arch: "any"})
+		busy.Depends = append(busy.Depends, alpm.Depend{Name: name})
+		busy.Conflicts = append(busy.Conflicts, alpm.Depend{Name: name, Op: ">", Version: "1-1"})
+	}
+	db, err := NewDatabase("c", packages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	sel, err := Choose(ctx, []*Database{db}, Request{Targets: []string{"busy"}})
+	if err != nil || len(sel.Choices) != many+1 {
+		t.Errorf("%v", err)
 	}
 }
 

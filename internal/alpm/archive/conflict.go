@@ -26,28 +26,33 @@ func (c *Conflict) Error() string {
 // pacman does. Any other conflict is an error.
 func (w *walk) settleConflicts() ([]Removal, error) {
 	var removed []Removal
-	for _, c := range slices.Clone(w.chosen) {
-		for _, d := range c.pkg.Conflicts {
-			for _, other := range w.chosen {
+	at := w.places()
+	for _, c := range w.chosen {
+		if err := w.ctx.Err(); err != nil {
+			return nil, fmt.Errorf("choosing packages: %w", err)
+		}
+		for i := range c.pkg.Conflicts {
+			for _, n := range w.meeting(c.pkg.Conflicts[i:i+1], at) {
+				other := w.chosen[n]
 				if w.named[c.pkg.Name] == nil {
 					break // removed by now
 				}
-				if other.pkg.Name == c.pkg.Name || w.named[other.pkg.Name] == nil || !w.meets(other, d) {
+				if other == c || w.named[other.pkg.Name] == nil {
 					continue
 				}
 				out, by := other, c
 				if !w.meets(c, alpm.Depend{Name: other.pkg.Name}) {
 					if !w.meets(other, alpm.Depend{Name: c.pkg.Name}) {
-						return nil, fault.New(fault.Unsatisfiable, &Conflict{c.pkg, other.pkg, d}, "leave one of the two out")
+						return nil, fault.New(fault.Unsatisfiable, &Conflict{c.pkg, other.pkg, c.pkg.Conflicts[i]}, "leave one of the two out")
 					}
 					out, by = c, other
 				}
 				removed = append(removed, Removal{out.pkg, by.pkg})
 				delete(w.named, out.pkg.Name)
 			}
-			w.chosen = slices.DeleteFunc(w.chosen, func(c *candidate) bool { return w.named[c.pkg.Name] == nil })
 		}
 	}
+	w.chosen = slices.DeleteFunc(w.chosen, func(c *candidate) bool { return w.named[c.pkg.Name] == nil })
 	return removed, nil
 }
 
