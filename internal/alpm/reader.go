@@ -12,9 +12,11 @@ import (
 	"ingot/internal/fault"
 )
 
-// Limits on package files. Arch's largest (cuda, games) unpack to some 10 GB.
+// MaxContent bounds a package, in bytes, decompressed. Arch's largest (cuda, games) unpack to some 10 GB.
+const MaxContent = 64 << 30
+
+// Further limits on package files.
 const (
-	maxContent  = 64 << 30  // bytes, decompressed
 	maxMetadata = 128 << 20 // bytes of .MTREE and the like
 	maxPath     = 4096
 )
@@ -80,7 +82,7 @@ func (p *Reader) open(compressed bool) error {
 	var r io.Reader = p.source
 	if compressed {
 		var err error
-		if p.plain, err = compress.Reader(r, maxContent); err != nil {
+		if p.plain, err = compress.Reader(r, MaxContent); err != nil {
 			return err
 		}
 		r = p.plain
@@ -168,8 +170,8 @@ func (p *Reader) Next() (*tar.Header, error) {
 		return nil, p.refuse("it has more than %d files", maxEntries)
 	}
 	// A sparse file can claim any size without having it.
-	if p.total += min(h.Size, maxContent+1); p.total > maxContent {
-		return nil, p.refuse("its files are larger than %d bytes", int64(maxContent))
+	if p.total += min(h.Size, MaxContent+1); p.total > MaxContent {
+		return nil, p.refuse("its files are larger than %d bytes", int64(MaxContent))
 	}
 	name, err := cleanPath(strings.TrimSuffix(strings.TrimPrefix(h.Name, "./"), "/"))
 	if err != nil {

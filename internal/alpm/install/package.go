@@ -117,7 +117,7 @@ func contentLimit(r io.ReadSeeker) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return 64<<20 + 2*p.Info.Size + int64(len(files))<<13, nil
+	return min(64<<20+2*p.Info.Size+int64(len(files))<<13, alpm.MaxContent), nil
 }
 
 func readMtree(p *alpm.Reader) ([]alpm.MtreeEntry, error) {
