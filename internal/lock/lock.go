@@ -197,6 +197,9 @@ func Parse(data []byte) (*Lock, error) {
 	if err := dec.Decode(&l); err != nil {
 		return nil, err
 	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something stands behind the lock")
+	}
 	if l.Version != Version {
 		return nil, fmt.Errorf("format version %d, this program reads %d", l.Version, Version)
 	}

@@ -103,6 +103,9 @@ func TestParseRefuses(t *testing.T) {
 	if _, err := Parse([]byte(`{"version":1,"surprise":1}`)); err == nil {
 		t.Error("an unknown field passed")
 	}
+	if _, err := Parse(append(sample().Bytes(), "{}\n"...)); err == nil {
+		t.Error("a second lock behind the first passed")
+	}
 	path := filepath.Join(t.TempDir(), "x.lock")
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
