@@ -201,6 +201,16 @@ func TestPublicNeedsProof(t *testing.T) {
 	}
 }
 
+// A tree that is made before the date of its lock would keep the times of its making, and no two would be the same.
+func TestClockBehindTheLock(t *testing.T) {
+	f := &Foundry{Cache: t.TempDir()}
+	r := &recipe.Recipe{Name: "web", Distro: "debian", Release: "bookworm", Arch: "x86_64"}
+	_, err := f.Tree(t.Context(), r, &lock.Lock{Version: lock.Version, Format: "deb", Arch: r.Arch, Date: time.Now().Add(time.Hour)})
+	if fault.KindOf(err) != fault.Host || !strings.Contains(err.Error(), "clock") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestSetAside(t *testing.T) {
 	home := filepath.Join(t.TempDir(), "web")
 	for range 2 { // the second time there is a former tree of a killed run

@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"ingot/internal/disk"
 	"ingot/internal/distro"
+	"ingot/internal/fault"
 	"ingot/internal/hold"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
@@ -121,7 +123,7 @@ func (f *Foundry) grow(ctx context.Context, d distro.Distribution, r *recipe.Rec
 		task.Done("unchanged, from the cache")
 		return t, nil
 	}
-	if err := sandbox.CheckArch(r.Arch); err != nil {
+	if err := errors.Join(sandbox.CheckArch(r.Arch), checkClock(l, time.Now())); err != nil {
 		return nil, err
 	}
 	b := t.build
@@ -149,6 +151,16 @@ func (f *Foundry) grow(ctx context.Context, d distro.Distribution, r *recipe.Rec
 		return nil, fmt.Errorf("removing the former tree: %w", err)
 	}
 	return t, nil
+}
+
+// checkClock refuses to make a tree before the date of its lock. Files that are made meanwhile keep the times of their making
+// as long as these are no later than the lock ([tree.Clamp]): no two images would be the same.
+func checkClock(l *lock.Lock, now time.Time) error {
+	if !now.Before(l.Date) {
+		return nil
+	}
+	return fault.New(fault.Host, fmt.Errorf("this machine's clock shows %s, and the lock is of %s", now.UTC().Format(time.RFC3339), l.Date.Format(time.RFC3339)),
+		"set the clock; if it is right, the repositories' is wrong: wait until then")
 }
 
 // setAside moves what is at path out of the way. It is removed only when the new tree is done: ext4 makes
