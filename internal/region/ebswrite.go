@@ -263,11 +263,14 @@ func (a *area) completeSnapshot(w http.ResponseWriter, r *request, id string) er
 	if !s.open() {
 		return notPending(s)
 	}
-	if n, sum := s.aggregate(); int64(n) != count {
+	n, sum := s.aggregate()
+	switch {
+	case int64(n) != count:
 		return invalid("INVALID_PARAMETER_VALUE", "ChangedBlocksCount is %d, but %d blocks were put", count, n)
-	} else if method != "" && sum != want {
+	case method != "" && sum != want:
 		return invalid("INVALID_PARAMETER_VALUE", "The checksum does not match that of the blocks")
 	}
+	s.Put = n
 	if err := a.complete(s, a.effect); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -152,4 +153,57 @@ func usage(t *testing.T, dir string) (n int64) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestFolderOfAnyName keeps its state in a folder whose name means something to those who look for files by patterns.
+func TestFolderOfAnyName(t *testing.T) {
+	t.Parallel()
+	opt := Options{Dir: filepath.Join(t.TempDir(), "state [1] *")}
+	f := newFixture(t, opt)
+	image, _ := f.register("kept")
+	f.bucket("kept", "")
+	f.close()
+	if err := os.WriteFile(filepath.Join(opt.Dir, "us-east-1", ".ami-half"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f = newFixture(t, opt)
+	f.described(image)
+	if _, err := f.s3("us-east-1").HeadBucket(t.Context(), &awss3.HeadBucketInput{Bucket: aws.String("kept")}); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(opt.Dir, "us-east-1", ".ami-half")); err == nil {
+		t.Error("what a killed server had not finished is still there")
+	}
+}
+
+// TestPowerCut takes away what was written without being synced: the end of a list of blocks, and of an object.
+func TestPowerCut(t *testing.T) {
+	t.Parallel()
+	opt := Options{Dir: t.TempDir()}
+	f := newFixture(t, opt)
+	cut, whole := f.snapshot(1, "abc", ""), f.snapshot(1, "abd", "")
+	f.bucket("bucket", "")
+	for _, key := range []string{"cut", "whole"} {
+		if _, err := f.s3("us-east-1").PutObject(t.Context(), &awss3.PutObjectInput{Bucket: aws.String("bucket"), Key: &key, Body: strings.NewReader(key + " text")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	object := f.region.s3.get("bucket", "cut").Data
+	f.close()
+	for path, size := range map[string]int64{filepath.Join(opt.Dir, "us-east-1", cut+journalExt): int64(2 * recordSize), filepath.Join(opt.Dir, "s3", "data", object): 2} {
+		if err := os.Truncate(path, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f = newFixture(t, opt)
+	for id, want := range map[string]ec2types.SnapshotState{cut: ec2types.SnapshotStateError, whole: ec2types.SnapshotStateCompleted} {
+		out, err := f.ec2.DescribeSnapshots(t.Context(), &awsec2.DescribeSnapshotsInput{SnapshotIds: []string{id}})
+		if err != nil || out.Snapshots[0].State != want {
+			t.Errorf("%s: %+v, %v; want %s", id, out, err, want)
+		}
+	}
+	list, err := f.s3("us-east-1").ListObjectsV2(t.Context(), &awss3.ListObjectsV2Input{Bucket: aws.String("bucket")})
+	if err != nil || len(list.Contents) != 1 || *list.Contents[0].Key != "whole" {
+		t.Errorf("%+v, %v", list, err)
+	}
 }

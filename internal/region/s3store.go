@@ -44,7 +44,8 @@ func objectID(key string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// openS3 opens the store, and removes bytes that belong to no object: of a put that was cut short.
+// openS3 opens the store. It removes bytes that belong to no object, of a put that was cut short, and objects whose bytes are not whole:
+// they are not synced, and a power cut took some.
 func openS3(dir string) (s *s3Store, err error) {
 	s = &s3Store{dir: dir, objects: map[string]*table[object]{}}
 	if s.buckets, err = openTable[bucket](filepath.Join(dir, "buckets"), ""); err != nil {
@@ -58,8 +59,12 @@ func openS3(dir string) (s *s3Store, err error) {
 		if s.objects[name], err = openTable[object](s.objectDir(name), ""); err != nil {
 			return nil, err
 		}
-		for _, o := range s.objects[name].rows {
-			used[o.Data] = true
+		for id, o := range s.objects[name].rows {
+			if info, err := os.Stat(s.data(o.Data)); err == nil && info.Size() == o.Size {
+				used[o.Data] = true
+			} else if err := s.objects[name].drop(id); err != nil {
+				return nil, err
+			}
 		}
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, "data"))

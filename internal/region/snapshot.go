@@ -45,6 +45,7 @@ type snapshot struct {
 	Copy                    bool      // it was made from another snapshot
 	Ready                   time.Time // when a pending snapshot that is whole ends being it; zero: it is not whole
 	Fails                   bool      // what becomes of it then
+	Put                     int       // blocks of an upload that is whole: where the journal has fewer, a power cut took them
 	permissions                       // to make volumes of it
 
 	mu        sync.Mutex
@@ -219,7 +220,11 @@ func (s *snapshot) remove(store *blocks.Store) {
 	os.Remove(s.journalPath())
 }
 
+// lost tells whether a power cut took blocks, or what says that they are there: neither is synced.
 func (s *snapshot) lost(missing map[blocks.Sum]bool) bool {
+	if len(s.own) < s.Put {
+		return true
+	}
 	for _, m := range []map[int32]blocks.Sum{s.base, s.own} {
 		for _, sum := range m {
 			if missing[sum] {

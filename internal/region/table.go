@@ -34,11 +34,12 @@ func openTable[T any](dir, prefix string) (*table[T], error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	paths, err := filepath.Glob(filepath.Join(dir, prefix+"*"+rowExt))
+	names, err := t.files(prefix, rowExt)
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range paths {
+	for _, name := range names {
+		path := filepath.Join(dir, name)
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
@@ -47,25 +48,36 @@ func openTable[T any](dir, prefix string) (*table[T], error) {
 		if err := json.Unmarshal(data, row); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", path, err)
 		}
-		t.rows[strings.TrimSuffix(filepath.Base(path), rowExt)] = row
+		t.rows[strings.TrimSuffix(name, rowExt)] = row
 	}
 	return t, t.sweep()
 }
 
+// files returns the names of the folder's files that begin and end so. Its own name may hold anything, so that it is no pattern.
+func (t *table[T]) files(prefix, ext string) (names []string, err error) {
+	entries, err := os.ReadDir(t.dir)
+	for _, e := range entries {
+		if name := e.Name(); strings.HasPrefix(name, prefix) && strings.HasSuffix(name, ext) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
 // sweep removes files that were to replace others, and block lists of rows that there are not.
 func (t *table[T]) sweep() error {
-	leftovers, err := filepath.Glob(filepath.Join(t.dir, "."+t.prefix+"*"))
+	leftovers, err := t.files("."+t.prefix, "")
 	for _, ext := range []string{baseExt, journalExt} {
-		lists, e := filepath.Glob(filepath.Join(t.dir, t.prefix+"*"+ext))
+		lists, e := t.files(t.prefix, ext)
 		err = errors.Join(err, e)
-		for _, path := range lists {
-			if t.rows[strings.TrimSuffix(filepath.Base(path), ext)] == nil {
-				leftovers = append(leftovers, path)
+		for _, name := range lists {
+			if t.rows[strings.TrimSuffix(name, ext)] == nil {
+				leftovers = append(leftovers, name)
 			}
 		}
 	}
-	for _, path := range leftovers {
-		err = errors.Join(err, os.Remove(path))
+	for _, name := range leftovers {
+		err = errors.Join(err, os.Remove(filepath.Join(t.dir, name)))
 	}
 	if err != nil {
 		return fmt.Errorf("removing what was not finished: %w", err)
@@ -90,7 +102,7 @@ func (t *table[T]) put(id string, row *T) error {
 	if err != nil {
 		return fmt.Errorf("storing %s: %w", id, err)
 	}
-	if err := renameio.WriteFile(t.path(id), data, 0o644); err != nil {
+	if err := replaceFile(t.path(id), data); err != nil {
 		return fmt.Errorf("storing %s: %w", id, err)
 	}
 	if t.changing != nil {
@@ -98,6 +110,11 @@ func (t *table[T]) put(id string, row *T) error {
 	}
 	t.rows[id] = row
 	return nil
+}
+
+// replaceFile replaces a file whole, and synced. What it replaces it by is made beside it, where sweep finds what a killed server left.
+func replaceFile(path string, data []byte) error {
+	return renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(filepath.Dir(path)))
 }
 
 func (t *table[T]) drop(id string) error {

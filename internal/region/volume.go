@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/renameio/v2"
-
 	"ingot/internal/region/blocks"
 )
 
@@ -116,7 +114,7 @@ func writeRecords(path string, m map[int32]blocks.Sum) error {
 	for _, index := range slices.Sorted(maps.Keys(m)) {
 		data = append(data, record(index, m[index])...)
 	}
-	return renameio.WriteFile(path, data, 0o644)
+	return replaceFile(path, data)
 }
 
 // contents returns what a volume holds, for somebody who does not hold the area's lock. It must be released.
