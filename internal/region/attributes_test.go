@@ -231,8 +231,14 @@ func TestSharedSnapshots(t *testing.T) {
 
 func TestQuotas(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, Options{Quotas: map[string]float64{quotaPublicImages: 7}})
+	f := newFixture(t, Options{Quotas: map[string]float64{quotaPublicImages: 7, quotaShareTargets: 1}})
 	ctx := t.Context()
+	image, _ := f.register("shared")
+	for _, c := range []struct{ account, want string }{{"111111111111", ""}, {"222222222222", "ResourceLimitExceeded"}} {
+		if err := f.share(image, ec2types.LaunchPermission{UserId: &c.account}); code(err) != c.want {
+			t.Errorf("sharing with %s: %v", c.account, err)
+		}
+	}
 	client := servicequotas.NewFromConfig(f.config("us-east-1", f.region.Credentials()))
 	got, err := client.GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String("ec2"), QuotaCode: aws.String(quotaPublicImages)})
 	if err != nil || *got.Quota.Value != 7 || *got.Quota.QuotaName != "Public AMIs" {

@@ -205,7 +205,7 @@ func (a *area) copyImage(from *area, in *copyImageIn) (*registerImageOut, error)
 	i := *source
 	i.ID, i.Name, i.Description, i.Token, i.Request = a.images.newID(), in.Name, in.Description, in.Token, request
 	i.State, i.permissions, i.Created, i.SourceImage, i.SourceRegion = imageAvailable, permissions{}, a.r.opt.Now(), source.ID, from.name
-	i.Protected, i.Deprecation, i.LastLaunch = false, time.Time{}, time.Time{}
+	i.Protected, i.Cooldown, i.Unprotected, i.Deprecation, i.LastLaunch = false, 0, time.Time{}, time.Time{}, time.Time{}
 	if i.Tags = tags["image"]; in.CopyTags {
 		i.Tags = maps.Clone(source.Tags)
 		maps.Copy(i.Tags, tags["image"])

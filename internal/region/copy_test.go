@@ -140,3 +140,28 @@ func TestCopySnapshotRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A copy has no protection, and nothing of that which its source had until a while ago.
+func TestCopyIsNotProtected(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Options{})
+	ctx := t.Context()
+	source, _ := f.register("protected")
+	_, err := f.ec2.EnableImageDeregistrationProtection(ctx, &awsec2.EnableImageDeregistrationProtectionInput{ImageId: &source, WithCooldown: aws.Bool(true)})
+	if err == nil {
+		_, err = f.ec2.DisableImageDeregistrationProtection(ctx, &awsec2.DisableImageDeregistrationProtectionInput{ImageId: &source})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := f.ec2.CopyImage(ctx, &awsec2.CopyImageInput{Name: aws.String("copy"), SourceImageId: &source, SourceRegion: aws.String("us-east-1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := aws.ToString(f.described(*made.ImageId).DeregistrationProtection); got != protectionOff {
+		t.Errorf("the copy's protection is %s", got)
+	}
+	if _, err := f.ec2.DeregisterImage(ctx, &awsec2.DeregisterImageInput{ImageId: made.ImageId}); err != nil {
+		t.Error(err)
+	}
+}

@@ -33,9 +33,6 @@ type oldChange struct {
 	Users     []string `q:"UserId"`
 }
 
-// maxTargets is how many accounts and organizations an image can be shared with.
-const maxTargets = 1000
-
 var (
 	accountID = regexp.MustCompile(`^[0-9]{12}$`)
 	orgARN    = regexp.MustCompile(`^arn:aws[a-z-]*:organizations::[0-9]{12}:organization/o-[a-z0-9]{10,32}$`)
@@ -164,8 +161,8 @@ func (a *area) mayShare(i, next *image) error {
 			return errorf("InvalidParameter", "Snapshots encrypted with the AWS Managed CMK can't be shared, and no encrypted one can be public. Specify another snapshot.")
 		}
 	}
-	if next.targets() > maxTargets {
-		return errorf("ResourceLimitExceeded", "The image '%s' is shared with %d accounts and organizations; the limit is %d", i.ID, next.targets(), maxTargets)
+	if limit := a.quota(quotaShareTargets); next.targets() > limit {
+		return errorf("ResourceLimitExceeded", "The image '%s' is shared with %d accounts and organizations; the limit is %d", i.ID, next.targets(), limit)
 	}
 	if !next.Public || i.Public {
 		return nil
