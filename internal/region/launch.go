@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -82,7 +83,7 @@ func (a *area) launch(i *instance, t instanceType) {
 		}
 	}
 	if i.Metadata.Tags == "enabled" {
-		start.Tags = i.Tags
+		start.Tags = maps.Clone(i.Tags)
 	}
 	a.r.work.Go(func() {
 		defer cancel()

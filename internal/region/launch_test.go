@@ -347,3 +347,36 @@ func TestNoise(t *testing.T) {
 		t.Error("what was never written does not read as noise")
 	}
 }
+
+// TestLastLaunch checks that an image's last launch is kept, and that a machine's tags are its own.
+func TestLastLaunch(t *testing.T) {
+	t.Parallel()
+	runner := &fakeRunner{}
+	opt := Options{Machines: runner, Dir: t.TempDir()}
+	f := newFixture(t, opt)
+	image, _ := f.register("launched")
+	id := f.run(image, func(in *awsec2.RunInstancesInput) {
+		in.MetadataOptions = &ec2types.InstanceMetadataOptionsRequest{InstanceMetadataTags: "enabled"}
+	})
+	f.await(id, ec2types.InstanceStateNameRunning)
+	if _, err := f.ec2.CreateTags(t.Context(), &awsec2.CreateTagsInput{Resources: []string{id}, Tags: []ec2types.Tag{{Key: aws.String("later"), Value: aws.String("x")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if tags := runner.launches[0].Tags; tags == nil || tags["later"] != "" {
+		t.Errorf("the machine's tags change with the instance's, under no lock: %v", tags)
+	}
+	launched := func() string {
+		t.Helper()
+		out, err := f.ec2.DescribeImageAttribute(t.Context(), &awsec2.DescribeImageAttributeInput{ImageId: &image, Attribute: "lastLaunchedTime"})
+		if err != nil || out.LastLaunchedTime == nil {
+			t.Fatalf("%+v, %v", out, err)
+		}
+		return aws.ToString(out.LastLaunchedTime.Value)
+	}
+	before := launched()
+	f.close()
+	f = newFixture(t, opt)
+	if after := launched(); before == "" || after != before {
+		t.Errorf("it was last launched at %q before a restart, and at %q after it", before, after)
+	}
+}

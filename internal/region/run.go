@@ -109,7 +109,7 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	if err := a.noMachines(); err != nil {
 		return nil, err
 	}
-	if err := in.dry(); err != nil {
+	if err := a.changeImage(img, in.dryRun, func(next *image) { next.LastLaunch = a.r.opt.Now() }); err != nil {
 		return nil, err
 	}
 	img.LastLaunch = a.r.opt.Now()
