@@ -116,9 +116,9 @@ func (i Instance) domain() string {
 	return "amazonaws.com"
 }
 
-// zoneID spells the availability zone as its id: us-east-1a is use1-az1. (AWS deals the ids to the letters
+// ZoneID spells the availability zone as its id: us-east-1a is use1-az1. (AWS deals the ids to the letters
 // anew for each account; here they follow the alphabet.)
-func (i Instance) zoneID() string {
+func (i Instance) ZoneID() string {
 	letter := strings.TrimPrefix(i.AZ, i.Region)
 	parts := strings.Split(i.Region, "-")
 	if len(letter) != 1 || len(parts) < 3 {

@@ -221,7 +221,7 @@ func (a *area) instanceXML(i *instance) instanceXML {
 		return x
 	}
 	x.PublicDNS = i.PublicIP // an address is a name that always resolves
-	x.PrivateDNS = privateName(i.PrivateIP, a.name)
+	x.PrivateDNS = a.privateName(i)
 	x.Subnet, x.VPC, x.SourceDestCheck = a.subnetID(i.Zone), a.vpcID(), true
 	x.Groups, x.Cards.Items = a.groupsOf(i), []interfaceXML{a.card(i)}
 	for _, v := range a.attached(i) {

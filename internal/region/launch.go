@@ -72,7 +72,7 @@ func (a *area) launch(i *instance, t instanceType) {
 		Region: a.name, Zone: i.Zone, Type: i.Type, Arch: i.Architecture, LaunchIndex: i.LaunchIndex,
 		UEFI: i.Firmware == "uefi", CPUs: int(t.cpus), Memory: t.memory << 20, RootDevice: i.RootDevice,
 		Dir: l.dir, Console: &l.console, Disk: filepath.Join(l.dir, "root"+rawExt),
-		PublicIP: i.PublicIP, PrivateIP: i.PrivateIP, MAC: i.MAC, PrivateName: privateName(i.PrivateIP, a.name), KeyName: i.Key, PublicKey: i.PublicKey,
+		PublicIP: i.PublicIP, PrivateIP: i.PrivateIP, MAC: i.MAC, PrivateName: a.privateName(i), KeyName: i.Key, PublicKey: i.PublicKey,
 		UserData: i.UserData, TokensRequired: i.Metadata.Tokens == "required", Launched: i.Launched, Manifest: i.Location}
 	volumes := a.attached(i)
 	for n, v := range volumes {

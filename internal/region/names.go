@@ -1,9 +1,10 @@
 package region
 
 import (
-	"cmp"
 	"slices"
 	"strings"
+
+	"ingot/internal/imds"
 )
 
 // awsRegion is a region of AWS.
@@ -174,16 +175,9 @@ func (a *area) describeZones(in *describeZonesIn) (*describeZonesOut, error) {
 // zones returns the availability zones: three in every region.
 func (a *area) zones() []zoneXML {
 	var zones []zoneXML
-	for i, letter := range []string{"a", "b", "c"} {
+	for _, letter := range []string{"a", "b", "c"} {
 		zones = append(zones, zoneXML{State: "available", OptIn: "opt-in-not-required", Region: a.name, Name: a.name + letter,
-			ID: shortName(a.name) + "-az" + string(rune('1'+i)), Group: a.name, Border: a.name, Type: "availability-zone"})
+			ID: imds.Instance{Region: a.name, AZ: a.name + letter}.ZoneID(), Group: a.name, Border: a.name, Type: "availability-zone"})
 	}
 	return zones
-}
-
-// shortName abbreviates a region as zone ids do: "ap-northeast-1" is "apne1".
-func shortName(region string) string {
-	parts := strings.Split(region, "-")
-	short := map[string]string{"northeast": "ne", "southeast": "se"}[parts[1]]
-	return parts[0] + cmp.Or(short, parts[1][:1]) + parts[2]
 }

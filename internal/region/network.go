@@ -169,7 +169,7 @@ type interfaceXML struct {
 // card returns the one network interface of an instance.
 func (a *area) card(i *instance) interfaceXML {
 	x := interfaceXML{ID: a.networkID("eni-", i.ID), Subnet: a.subnetID(i.Zone), VPC: a.vpcID(), Owner: a.r.opt.AccountID, Status: stateInUse, MAC: i.MAC,
-		PrivateIP: i.PrivateIP, PrivateName: privateName(i.PrivateIP, a.name), SourceDestCheck: true, Groups: a.groupsOf(i), Type: "interface"}
+		PrivateIP: i.PrivateIP, PrivateName: a.privateName(i), SourceDestCheck: true, Groups: a.groupsOf(i), Type: "interface"}
 	t := &x.Attachment
 	t.ID, t.Status, t.Attached, t.DeleteOnTermination = a.networkID("eni-attach-", i.ID), stateAttached, stamp(i.Launched), true
 	return x

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"ingot/internal/imds"
 	"ingot/internal/machine"
 )
 
@@ -373,11 +374,7 @@ func (a *area) loopback() string {
 	}
 }
 
-// privateName is the name that EC2 gives to a private address.
-func privateName(ip, region string) string {
-	domain := region + ".compute.internal"
-	if region == "us-east-1" {
-		domain = "ec2.internal"
-	}
-	return "ip-" + strings.ReplaceAll(ip, ".", "-") + "." + domain
+// privateName is the name that EC2 gives to an instance's private address.
+func (a *area) privateName(i *instance) string {
+	return imds.Instance{Region: a.name, LocalIPv4: i.PrivateIP}.PrivateName()
 }
