@@ -38,7 +38,11 @@ type changedJSON struct {
 	SecondBlockToken string `json:",omitempty"`
 }
 
-// blockPurpose binds a token to a block of a snapshot.
+// blockToken returns a token for reading a block of a snapshot.
+func (a *area) blockToken(s *snapshot, index int32) string {
+	return a.r.token(blockPurpose(s), strconv.Itoa(int(index)))
+}
+
 func blockPurpose(s *snapshot) string { return "block " + s.ID }
 
 // pick returns a page: out of the sorted indexes of all blocks, those that a list request asks for.
@@ -55,15 +59,15 @@ func (a *area) pick(r *request, purpose string, all []int32) (indexes []int32, n
 		return nil, "", err
 	}
 	if t := r.URL.Query().Get("pageToken"); t != "" {
-		var ok bool
-		if from, ok = a.r.redeem(purpose, t); !ok {
+		first, ok := a.r.redeem(purpose, t)
+		if from, err = strconv.ParseInt(first, 10, 32); !ok || err != nil {
 			return nil, "", invalid("INVALID_PAGE_TOKEN", "The page token is not valid")
 		}
 	}
 	start, _ := slices.BinarySearch(all, int32(from))
 	all = all[start:]
 	if int64(len(all)) > size {
-		next, all = a.r.token(purpose, int64(all[size])), all[:size]
+		next, all = a.r.token(purpose, strconv.Itoa(int(all[size]))), all[:size]
 	}
 	return all, next, nil
 }
@@ -85,7 +89,7 @@ func (a *area) listSnapshotBlocks(w http.ResponseWriter, r *request, id string) 
 	out := a.blockList(s)
 	out.NextToken = next
 	for _, i := range indexes {
-		out.Blocks = append(out.Blocks, blockJSON{i, a.r.token(blockPurpose(s), int64(i))})
+		out.Blocks = append(out.Blocks, blockJSON{i, a.blockToken(s, i)})
 	}
 	writeJSON(w, http.StatusOK, out)
 	return nil
@@ -128,10 +132,10 @@ func (a *area) listChangedBlocks(w http.ResponseWriter, r *request, id string) e
 	for _, i := range indexes {
 		c := changedJSON{BlockIndex: i}
 		if _, ok := before[i]; ok {
-			c.FirstBlockToken = a.r.token(blockPurpose(first), int64(i))
+			c.FirstBlockToken = a.blockToken(first, i)
 		}
 		if _, ok := after[i]; ok {
-			c.SecondBlockToken = a.r.token(blockPurpose(second), int64(i))
+			c.SecondBlockToken = a.blockToken(second, i)
 		}
 		out.ChangedBlocks = append(out.ChangedBlocks, c)
 	}
@@ -148,7 +152,7 @@ func (a *area) getSnapshotBlock(w http.ResponseWriter, r *request, id, indexText
 	if err != nil {
 		return err
 	}
-	if n, ok := a.r.redeem(blockPurpose(s), r.URL.Query().Get("blockToken")); !ok || n != int64(index) {
+	if of, ok := a.r.redeem(blockPurpose(s), r.URL.Query().Get("blockToken")); !ok || of != strconv.Itoa(int(index)) {
 		return invalid("INVALID_BLOCK_TOKEN", "The block token is not valid for block %d", index)
 	}
 	s.mu.Lock()

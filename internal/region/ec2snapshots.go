@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 type snapshotXML struct {
@@ -86,11 +85,8 @@ func (a *area) describeSnapshots(in *describeSnapshotsIn) (*describeSnapshotsOut
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b snapshotXML) int {
-		return cmp.Or(strings.Compare(a.Started, b.Started), strings.Compare(a.ID, b.ID))
-	})
 	out := &describeSnapshotsOut{}
-	out.Snapshots.Items, out.Next, err = page(a.r, "DescribeSnapshots", in.paged, 5, len(in.IDs) > 0, all)
+	out.Snapshots.Items, out.Next, err = page(a.r, "DescribeSnapshots", in.paged, 5, len(in.IDs) > 0, all, func(x snapshotXML) string { return x.Started + x.ID })
 	return out, err
 }
 

@@ -1,9 +1,6 @@
 package region
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // reference is what DescribeImageReferences finds: something of the account that names an image.
 type reference struct {
@@ -63,10 +60,9 @@ func (a *area) describeImageReferences(in *describeImageReferencesIn) (*describe
 	all := slices.DeleteFunc(a.references(), func(r reference) bool {
 		return !slices.Contains(in.Images, r.Image) || !in.All && !wanted[r.Type]
 	})
-	slices.SortFunc(all, func(a, b reference) int { return cmp.Or(cmp.Compare(a.Image, b.Image), cmp.Compare(a.ARN, b.ARN)) })
 	out := &describeImageReferencesOut{}
 	var err error
-	out.References.Items, out.Next, err = page(a.r, "DescribeImageReferences", in.paged, 1, false, all)
+	out.References.Items, out.Next, err = page(a.r, "DescribeImageReferences", in.paged, 1, false, all, func(x reference) string { return x.Image + x.ARN })
 	return out, err
 }
 

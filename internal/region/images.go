@@ -242,9 +242,8 @@ func (a *area) describeImages(in *describeImagesIn) (*describeImagesOut, error) 
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b imageXML) int { return cmp.Or(cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID)) })
 	out := &describeImagesOut{}
-	out.Images.Items, out.Next, err = page(a.r, "DescribeImages", in.paged, 1, len(in.IDs) > 0, all)
+	out.Images.Items, out.Next, err = page(a.r, "DescribeImages", in.paged, 1, len(in.IDs) > 0, all, func(x imageXML) string { return x.Created + x.ID })
 	return out, err
 }
 

@@ -1,7 +1,6 @@
 package region
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -125,7 +124,7 @@ type usageReportsIn struct {
 	IDs     []string `q:"ReportId"`
 }
 
-// chosen returns the reports that a request names, oldest first.
+// chosen returns the reports that a request names.
 func (in *usageReportsIn) chosen(a *area) ([]*usageReport, error) {
 	for _, id := range in.IDs {
 		if _, err := a.report(id); err != nil {
@@ -142,7 +141,6 @@ func (in *usageReportsIn) chosen(a *area) ([]*usageReport, error) {
 			all = append(all, row)
 		}
 	}
-	slices.SortFunc(all, func(a, b *usageReport) int { return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID)) })
 	return all, nil
 }
 
@@ -173,7 +171,8 @@ func (a *area) describeImageUsageReports(in *usageReportsIn) (*describeImageUsag
 		return nil, err
 	}
 	out := &describeImageUsageReportsOut{}
-	out.Reports.Items, out.Next, err = page(a.r, "DescribeImageUsageReports", in.paged, 1, len(in.IDs) > 0, all)
+	out.Reports.Items, out.Next, err = page(a.r, "DescribeImageUsageReports", in.paged, 1, len(in.IDs) > 0, all,
+		func(x usageReportXML) string { return x.Created + x.ID })
 	return out, err
 }
 
@@ -193,7 +192,7 @@ func (a *area) describeImageUsageReportEntries(in *usageReportsIn) (*describeIma
 	if err != nil {
 		return nil, err
 	}
-	out.Entries.Items, _, err = page(a.r, "DescribeImageUsageReportEntries", in.paged, 1, false, all)
+	out.Entries.Items, _, err = page(a.r, "DescribeImageUsageReportEntries", in.paged, 1, false, all, func(x useXML) string { return x.Type })
 	return out, err
 }
 

@@ -3,6 +3,7 @@ package region
 import (
 	"cmp"
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,11 @@ func (a *area) reservation(instances ...*instance) reservationXML {
 		x.Instances.Items = append(x.Instances.Items, a.instanceXML(i))
 	}
 	return x
+}
+
+// place orders instances by their launch.
+func (i *instance) place() string {
+	return fmt.Sprintf("%s %s %05d", stamp(i.Launched), i.Reservation, i.LaunchIndex)
 }
 
 // described returns the instances that can be seen, in the order of their launch, and forgets those that
@@ -48,9 +54,7 @@ func (a *area) described(ids []string) ([]*instance, error) {
 			all = append(all, i)
 		}
 	}
-	slices.SortFunc(all, func(a, b *instance) int {
-		return cmp.Or(a.Launched.Compare(b.Launched), strings.Compare(a.Reservation, b.Reservation), cmp.Compare(a.LaunchIndex, b.LaunchIndex))
-	})
+	slices.SortFunc(all, func(a, b *instance) int { return strings.Compare(a.place(), b.place()) })
 	return all, nil
 }
 
@@ -86,16 +90,13 @@ func (a *area) describeInstances(in *describeInstancesIn) (*describeInstancesOut
 		return nil, err
 	}
 	all, err = choose(all, in.Filters, func(i *instance, name string) ([]string, bool) {
-		if i == nil {
-			i = &instance{}
-		}
-		return a.instanceXML(i).attr(name)
+		return a.instanceXML(cmp.Or(i, &instance{})).attr(name)
 	})
 	if err != nil {
 		return nil, err
 	}
 	out := &describeInstancesOut{}
-	if all, out.Next, err = page(a.r, "DescribeInstances", in.paged, 5, len(in.IDs) > 0, all); err != nil {
+	if all, out.Next, err = page(a.r, "DescribeInstances", in.paged, 5, len(in.IDs) > 0, all, (*instance).place); err != nil {
 		return nil, err
 	}
 	for len(all) > 0 {
@@ -177,17 +178,18 @@ func (a *area) describeInstanceStatus(in *describeInstanceStatusIn) (*describeIn
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	var all []instanceStatusXML
-	for _, i := range instances {
-		if in.IncludeAll || i.State == stateRunning {
-			all = append(all, i.statusXML())
-		}
-	}
-	if all, err = choose(all, in.Filters, instanceStatusXML.attr); err != nil {
+	all := slices.DeleteFunc(instances, func(i *instance) bool { return !in.IncludeAll && i.State != stateRunning })
+	all, err = choose(all, in.Filters, func(i *instance, name string) ([]string, bool) {
+		return cmp.Or(i, &instance{}).statusXML().attr(name)
+	})
+	if err != nil {
 		return nil, err
 	}
 	out := &describeInstanceStatusOut{}
-	out.Statuses.Items, out.Next, err = page(a.r, "DescribeInstanceStatus", in.paged, 5, len(in.IDs) > 0, all)
+	all, out.Next, err = page(a.r, "DescribeInstanceStatus", in.paged, 5, len(in.IDs) > 0, all, (*instance).place)
+	for _, i := range all {
+		out.Statuses.Items = append(out.Statuses.Items, i.statusXML())
+	}
 	return out, err
 }
 

@@ -117,7 +117,7 @@ func (s *jsonService) denied(err error) *apiError {
 
 // jsonPage cuts one page out of a list, as page does, in the words of the JSON services. most is the size of a page
 // where the request does not say, and the largest.
-func jsonPage[T any](r *Region, action string, size *int32, token string, most int32, badToken string, all []T) ([]T, string, error) {
+func jsonPage[T any](r *Region, action string, size *int32, token string, most int32, badToken string, all []T, key func(T) string) ([]T, string, error) {
 	if size != nil && (*size < 1 || *size > most) {
 		return nil, "", errorf("ValidationException", "1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: "+
 			"Member must have value between 1 and %d", *size, most)
@@ -125,7 +125,7 @@ func jsonPage[T any](r *Region, action string, size *int32, token string, most i
 	if size == nil {
 		size = &most
 	}
-	items, next, err := page(r, action, paged{size, token}, 1, false, all)
+	items, next, err := page(r, action, paged{size, token}, 1, false, all, key)
 	if err != nil {
 		err = errorf(badToken, "The specified token is not valid.")
 	}

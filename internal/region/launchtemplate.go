@@ -2,6 +2,7 @@ package region
 
 import (
 	"cmp"
+	"regexp"
 	"slices"
 	"strconv"
 	"time"
@@ -17,10 +18,11 @@ type launchTemplate struct {
 }
 
 type templateVersion struct {
-	Number      int64
-	Description string
-	Created     time.Time
-	Data        templateData
+	Number         int64
+	Description    string
+	Created        time.Time
+	Data           templateData
+	Token, Request string
 }
 
 // templateData is what a template says of a launch: the parameters of RunInstances that the local region knows.
@@ -38,6 +40,8 @@ type templateData struct {
 	Placement        placementIn `q:"Placement"`
 	Metadata         metadataIn  `q:"MetadataOptions"`
 }
+
+var launchTemplateName = regexp.MustCompile(`^[A-Za-z0-9()./_-]{3,128}$`)
 
 func (t *launchTemplate) latest() int64 { return t.Versions[len(t.Versions)-1].Number }
 
@@ -133,6 +137,7 @@ func (a *area) createTemplate(in *createTemplateIn) (*templateOut, error) {
 	untold := *in
 	untold.Token = ""
 	request := digest(untold)
+	named := false
 	for _, t := range a.templates.rows {
 		if in.Token != "" && t.Token == in.Token {
 			if t.Request != request {
@@ -140,9 +145,10 @@ func (a *area) createTemplate(in *createTemplateIn) (*templateOut, error) {
 			}
 			return &templateOut{Template: a.templateXML(t)}, nil
 		}
-		if t.Name == in.Name {
-			return nil, errorf("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
-		}
+		named = named || t.Name == in.Name
+	}
+	if named {
+		return nil, errorf("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
 	}
 	tags, err := specTags(in.Specs, "launch-template")
 	if err != nil {
@@ -151,8 +157,9 @@ func (a *area) createTemplate(in *createTemplateIn) (*templateOut, error) {
 	switch {
 	case in.Name == "":
 		return nil, missing("LaunchTemplateName")
-	case !imageName.MatchString(in.Name):
-		return nil, errorf("InvalidLaunchTemplateName.MalformedException", "The specified launch template name %.128s is not valid: it has 3 to 128 characters", in.Name)
+	case !launchTemplateName.MatchString(in.Name):
+		return nil, errorf("InvalidLaunchTemplateName.MalformedException", "The specified launch template name %.128s is not valid: it has 3 to 128 letters, "+
+			"digits and '(', ')', '.', '-', '/' and '_'", in.Name)
 	case digest(in.Data) == digest(templateData{}):
 		return nil, missing("LaunchTemplateData")
 	case len(in.Description) > 255:
@@ -163,7 +170,7 @@ func (a *area) createTemplate(in *createTemplateIn) (*templateOut, error) {
 	}
 	now := a.r.opt.Now()
 	t := &launchTemplate{ID: a.templates.newID(), Name: in.Name, Token: in.Token, Request: request, Created: now, Default: 1, Tags: tags["launch-template"],
-		Versions: []templateVersion{{1, in.Description, now, in.Data}}}
+		Versions: []templateVersion{{Number: 1, Description: in.Description, Created: now, Data: in.Data}}}
 	return &templateOut{Template: a.templateXML(t)}, a.templates.put(t.ID, t)
 }
 
@@ -186,6 +193,15 @@ func (a *area) createTemplateVersion(in *createVersionIn) (*versionOut, error) {
 	if err != nil {
 		return nil, err
 	}
+	untold := *in
+	untold.Token = ""
+	request := digest(untold)
+	if at := slices.IndexFunc(t.Versions, func(v templateVersion) bool { return in.Token != "" && v.Token == in.Token }); at >= 0 {
+		if t.Versions[at].Request != request {
+			return nil, mismatched()
+		}
+		return &versionOut{Version: a.versionXML(t, &t.Versions[at])}, nil
+	}
 	data := in.Data
 	if in.Source != "" {
 		source := t.version(in.Source)
@@ -201,7 +217,7 @@ func (a *area) createTemplateVersion(in *createVersionIn) (*versionOut, error) {
 		return nil, err
 	}
 	next := *t
-	next.Versions = append(slices.Clone(t.Versions), templateVersion{t.latest() + 1, in.Description, a.r.opt.Now(), data})
+	next.Versions = append(slices.Clone(t.Versions), templateVersion{t.latest() + 1, in.Description, a.r.opt.Now(), data, in.Token, request})
 	return &versionOut{Version: a.versionXML(&next, &next.Versions[len(next.Versions)-1])}, a.templates.put(t.ID, &next)
 }
 
@@ -304,8 +320,7 @@ func (a *area) describeTemplates(in *describeTemplatesIn) (*describeTemplatesOut
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b launchTemplateXML) int { return cmp.Compare(a.Name, b.Name) })
 	out := &describeTemplatesOut{}
-	out.Templates.Items, out.Next, err = page(a.r, "DescribeLaunchTemplates", in.paged, 1, false, all)
+	out.Templates.Items, out.Next, err = page(a.r, "DescribeLaunchTemplates", in.paged, 1, false, all, func(x launchTemplateXML) string { return x.Name })
 	return out, err
 }

@@ -1,9 +1,6 @@
 package region
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // The default network of a region: one VPC, with a subnet in each zone. There are no others.
 const vpcCIDR = "172.31.0.0/16"
@@ -70,7 +67,7 @@ func (a *area) describeVpcs(in *describeVpcsIn) (*describeVpcsOut, error) {
 		return nil, err
 	}
 	out := &describeVpcsOut{}
-	out.VPCs.Items, out.Next, err = page(a.r, "DescribeVpcs", in.paged, 5, len(in.IDs) > 0, all)
+	out.VPCs.Items, out.Next, err = page(a.r, "DescribeVpcs", in.paged, 5, len(in.IDs) > 0, all, func(x vpcXML) string { return x.ID })
 	return out, err
 }
 
@@ -133,7 +130,7 @@ func (a *area) describeSubnets(in *describeSubnetsIn) (*describeSubnetsOut, erro
 		return nil, err
 	}
 	out := &describeSubnetsOut{}
-	out.Subnets.Items, out.Next, err = page(a.r, "DescribeSubnets", in.paged, 5, len(in.IDs) > 0, all)
+	out.Subnets.Items, out.Next, err = page(a.r, "DescribeSubnets", in.paged, 5, len(in.IDs) > 0, all, func(x subnetXML) string { return x.Zone })
 	return out, err
 }
 
@@ -221,9 +218,8 @@ func (a *area) describeInterfaces(in *describeInterfacesIn) (*describeInterfaces
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b describedInterfaceXML) int { return cmp.Compare(a.ID, b.ID) })
 	out := &describeInterfacesOut{}
-	out.Interfaces.Items, out.Next, err = page(a.r, "DescribeNetworkInterfaces", in.paged, 5, len(in.IDs) > 0, all)
+	out.Interfaces.Items, out.Next, err = page(a.r, "DescribeNetworkInterfaces", in.paged, 5, len(in.IDs) > 0, all, func(x describedInterfaceXML) string { return x.ID })
 	return out, err
 }
 

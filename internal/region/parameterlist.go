@@ -81,10 +81,10 @@ func (a *area) describeParameters(in *describeParametersIn) (any, error) {
 			return nil, err
 		}
 	}
-	all := a.sortedParameters(func(p *parameter) bool {
+	all := a.chosenParameters(func(p *parameter) bool {
 		return !slices.ContainsFunc(in.ParameterFilters, func(f parameterFilter) bool { return !f.match(p) })
 	})
-	some, next, err := jsonPage(a.r, "DescribeParameters", in.MaxResults, in.NextToken, 50, "InvalidNextToken", all)
+	some, next, err := jsonPage(a.r, "DescribeParameters", in.MaxResults, in.NextToken, 50, "InvalidNextToken", all, (*parameter).name)
 	out := struct {
 		Parameters []parameterMetadata
 		NextToken  string `json:",omitempty"`
@@ -114,10 +114,10 @@ func (a *area) getParametersByPath(in *parametersByPathIn) (any, error) {
 			return nil, err
 		}
 	}
-	all := a.sortedParameters(func(p *parameter) bool {
+	all := a.chosenParameters(func(p *parameter) bool {
 		return below(p.Name, in.Path, in.Recursive) && !slices.ContainsFunc(in.ParameterFilters, func(f parameterFilter) bool { return !f.match(p) })
 	})
-	some, next, err := jsonPage(a.r, "GetParametersByPath "+in.Path, in.MaxResults, in.NextToken, 10, "InvalidNextToken", all)
+	some, next, err := jsonPage(a.r, "GetParametersByPath "+in.Path, in.MaxResults, in.NextToken, 10, "InvalidNextToken", all, (*parameter).name)
 	out := struct {
 		Parameters []parameterJSON
 		NextToken  string `json:",omitempty"`

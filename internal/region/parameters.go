@@ -234,14 +234,15 @@ func (a *area) deleteParameters(in *parameterNamesIn) (any, error) {
 	return out, nil
 }
 
-// sortedParameters returns the parameters that pass, by name.
-func (a *area) sortedParameters(pass func(*parameter) bool) []*parameter {
+func (p *parameter) name() string { return p.Name }
+
+// chosenParameters returns the parameters that pass.
+func (a *area) chosenParameters(pass func(*parameter) bool) []*parameter {
 	var all []*parameter
 	for p := range maps.Values(a.parameters.rows) {
 		if a.visible(parameterID(p.Name)) && pass(p) {
 			all = append(all, p)
 		}
 	}
-	slices.SortFunc(all, func(a, b *parameter) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

@@ -2,8 +2,6 @@ package region
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 )
 
 // Quotas by their codes at Service Quotas, which are the same in every region.
@@ -117,13 +115,14 @@ func (a *area) listServiceQuotas(in *listQuotasIn) (any, error) {
 		return nil, errorf("NoSuchResourceException", "The request failed because the specified service does not exist.")
 	}
 	all := []quotaJSON{}
-	for _, code := range slices.Sorted(maps.Keys(quotas)) {
+	for code := range quotas {
 		if quotas[code].service == in.ServiceCode && cmp.Or(in.QuotaCode, code) == code {
 			all = append(all, a.quotaJSON(code, float64(a.quota(code))))
 		}
 	}
 	out := listQuotasOut{}
 	var err error
-	out.Quotas, out.NextToken, err = jsonPage(a.r, "ListServiceQuotas", in.MaxResults, in.NextToken, 100, "InvalidPaginationTokenException", all)
+	out.Quotas, out.NextToken, err = jsonPage(a.r, "ListServiceQuotas", in.MaxResults, in.NextToken, 100, "InvalidPaginationTokenException", all,
+		func(q quotaJSON) string { return q.QuotaCode })
 	return out, err
 }

@@ -257,6 +257,43 @@ func TestFiltersAndPages(t *testing.T) {
 	}
 }
 
+// TestPagesWhileDeleting deletes what each page lists before it asks for the next, as those do who clean up.
+func TestPagesWhileDeleting(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Options{})
+	const all = 12
+	for range all {
+		f.snapshot(1, "", "")
+	}
+	pages := awsec2.NewDescribeSnapshotsPaginator(f.ec2, &awsec2.DescribeSnapshotsInput{MaxResults: aws.Int32(5)})
+	deleted := 0
+	for pages.HasMorePages() {
+		p, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Snapshots {
+			if _, err := f.ec2.DeleteSnapshot(t.Context(), &awsec2.DeleteSnapshotInput{SnapshotId: s.SnapshotId}); err != nil {
+				t.Fatal(err)
+			}
+			deleted++
+		}
+	}
+	if deleted != all {
+		t.Errorf("%d of %d snapshots were listed", deleted, all)
+	}
+}
+
+func TestZoneIDs(t *testing.T) {
+	t.Parallel()
+	for region, want := range map[string]string{"us-east-1": "use1-az1", "ap-northeast-1": "apne1-az1", "cn-north-1": "cnn1-az1", "cn-northwest-1": "cnnw1-az1",
+		"us-gov-east-1": "usge1-az1", "us-gov-west-1": "usgw1-az1"} {
+		if got := (&area{name: region}).zones()[0].ID; got != want {
+			t.Errorf("the first zone of %s is %s, not %s", region, got, want)
+		}
+	}
+}
+
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -113,7 +113,6 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	if err := a.changeImage(img, in.dryRun, func(next *image) { next.LastLaunch = a.r.opt.Now() }); err != nil {
 		return nil, err
 	}
-	img.LastLaunch = a.r.opt.Now()
 	reservation := newID("r-")
 	var all []*instance
 	for n := range int(*in.Max) {

@@ -253,9 +253,8 @@ func (a *area) describeGroups(in *describeGroupsIn) (*describeGroupsOut, error) 
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b securityGroupXML) int { return cmp.Compare(a.ID, b.ID) })
 	out := &describeGroupsOut{}
-	out.Groups.Items, out.Next, err = page(a.r, "DescribeSecurityGroups", in.paged, 5, len(in.IDs) > 0, all)
+	out.Groups.Items, out.Next, err = page(a.r, "DescribeSecurityGroups", in.paged, 5, len(in.IDs) > 0, all, func(x securityGroupXML) string { return x.ID })
 	return out, err
 }
 

@@ -1,7 +1,6 @@
 package region
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -287,8 +286,7 @@ func (a *area) describeTags(in *describeTagsIn) (*describeTagsOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b tagXML) int { return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Key, b.Key)) })
 	out := &describeTagsOut{}
-	out.Tags.Items, out.Next, err = page(a.r, "DescribeTags", in.paged, 5, false, all)
+	out.Tags.Items, out.Next, err = page(a.r, "DescribeTags", in.paged, 5, false, all, func(x tagXML) string { return x.ID + " " + x.Key })
 	return out, err
 }

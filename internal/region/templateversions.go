@@ -1,6 +1,10 @@
 package region
 
-import "slices"
+import (
+	"fmt"
+	"math"
+	"slices"
+)
 
 type describeVersionsIn struct {
 	dryRun
@@ -156,9 +160,10 @@ func (a *area) describeVersions(in *describeVersionsIn) (*describeVersionsOut, e
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b templateVersionXML) int { return int(b.Number - a.Number) }) // the newest first
 	out := &describeVersionsOut{}
-	out.Versions.Items, out.Next, err = page(a.r, "DescribeLaunchTemplateVersions", in.paged, 1, false, all)
+	out.Versions.Items, out.Next, err = page(a.r, "DescribeLaunchTemplateVersions", in.paged, 1, false, all, func(x templateVersionXML) string {
+		return fmt.Sprintf("%019d%s", math.MaxInt64-x.Number, x.ID) // the newest first
+	})
 	return out, err
 }
 

@@ -3,7 +3,6 @@ package region
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -161,11 +160,8 @@ func (a *area) describeVolumes(in *describeVolumesIn) (*describeVolumesOut, erro
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b volumeXML) int {
-		return cmp.Or(strings.Compare(a.Created, b.Created), strings.Compare(a.ID, b.ID))
-	})
 	out := &describeVolumesOut{}
-	out.Volumes.Items, out.Next, err = page(a.r, "DescribeVolumes", in.paged, 5, len(in.IDs) > 0, all)
+	out.Volumes.Items, out.Next, err = page(a.r, "DescribeVolumes", in.paged, 5, len(in.IDs) > 0, all, func(x volumeXML) string { return x.Created + x.ID })
 	return out, err
 }
 
@@ -300,10 +296,7 @@ func (a *area) describeModifications(in *describeModificationsIn) (*describeModi
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, func(a, b modificationXML) int {
-		return cmp.Or(strings.Compare(a.Start, b.Start), strings.Compare(a.Volume, b.Volume))
-	})
 	out := &describeModificationsOut{}
-	out.Modifications.Items, out.Next, err = page(a.r, "DescribeVolumesModifications", in.paged, 1, false, all)
+	out.Modifications.Items, out.Next, err = page(a.r, "DescribeVolumesModifications", in.paged, 1, false, all, func(x modificationXML) string { return x.Start + x.Volume })
 	return out, err
 }
