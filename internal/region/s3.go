@@ -64,6 +64,12 @@ var s3Operations = map[string]s3Operation{
 var s3Headers = []string{"X-Amz-Security-Token", "X-Amz-Date", "X-Amz-Content-Sha256", "X-Amz-Acl", "X-Amz-Object-Ownership", "X-Amz-Sdk-Checksum-Algorithm",
 	"X-Amz-Checksum-Mode", "X-Amz-Checksum-Algorithm", "X-Amz-User-Agent"}
 
+// conditions are the headers by which a request depends on what is there, and preconditions those that operations understand.
+var (
+	conditions    = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
+	preconditions = map[string][]string{"GetObject": conditions, "HeadObject": conditions, "PutObject": {"If-Match", "If-None-Match"}}
+)
+
 // operation finds what a request asks for, and refuses what asks for more than is there.
 func (r *s3Request) operation() (name string, _ *s3Operation, err error) {
 	level := "service"
@@ -90,6 +96,11 @@ func (r *s3Request) operation() (name string, _ *s3Operation, err error) {
 		if strings.HasPrefix(name, "X-Amz-") && !slices.Contains(s3Headers, name) &&
 			!strings.HasPrefix(name, "X-Amz-Meta-") && checksums[strings.TrimPrefix(name, checksumHeader)] == nil {
 			return "", nil, notImplemented("the header " + strings.ToLower(name))
+		}
+	}
+	for _, header := range conditions {
+		if r.Header.Get(header) != "" && !slices.Contains(preconditions[name], header) {
+			return "", nil, notImplemented("the header " + header + " for " + name)
 		}
 	}
 	return name, found, nil
@@ -161,6 +172,11 @@ func (r *Region) readS3(req *request, sig *sigv4.Signature) error {
 	}
 	if err := sig.Verify(req.Request, digest, secret, r.opt.Signed()); err != nil {
 		return s3{}.denied(err)
+	}
+	for name := range req.Header {
+		if strings.HasPrefix(name, "X-Amz-") && !slices.Contains(sig.Headers, strings.ToLower(name)) {
+			return s3Errorf(http.StatusForbidden, "AccessDenied", "There were headers present in the request which were not signed")
+		}
 	}
 	if req.area = r.areas[sig.Region]; req.area == nil {
 		return s3{}.denied(errNoRegion)

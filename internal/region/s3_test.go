@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -14,8 +15,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -323,5 +326,129 @@ func TestS3CLI(t *testing.T) {
 				yield(k)
 			}
 		}))
+	}
+}
+
+// raw sends a signed request that no client of AWS's would make, and returns the reply and the code in its body.
+func (f *fixture) raw(method, path string, body string, header map[string]string, unsigned map[string]string) (*http.Response, string) {
+	f.t.Helper()
+	r, err := http.NewRequestWithContext(f.t.Context(), method, f.url+path, strings.NewReader(body))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	digest := fmt.Sprintf("%x", sha256.Sum256([]byte(body)))
+	r.Header.Set("X-Amz-Content-Sha256", digest)
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	if err := v4.NewSigner().SignHTTP(f.t.Context(), f.region.Credentials(), r, digest, "s3", "us-east-1", time.Now()); err != nil {
+		f.t.Fatal(err)
+	}
+	for name, value := range unsigned {
+		r.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "<Code>")
+	code, _, _ := strings.Cut(rest, "</Code>")
+	return response, code
+}
+
+// TestConditions puts and gets objects on conditions.
+func TestConditions(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Options{})
+	f.bucket("bucket", "")
+	c, ctx := f.s3("us-east-1"), t.Context()
+	put := func(text string, edit func(*awss3.PutObjectInput)) error {
+		in := &awss3.PutObjectInput{Bucket: aws.String("bucket"), Key: aws.String("k"), Body: strings.NewReader(text), CacheControl: aws.String("no-store"),
+			ContentEncoding: aws.String("identity")}
+		edit(in)
+		_, err := c.PutObject(ctx, in)
+		return err
+	}
+	tag := func(text string) *string { return aws.String(fmt.Sprintf(`"%x"`, md5.Sum([]byte(text)))) }
+	for _, s := range []struct {
+		name, text string
+		edit       func(*awss3.PutObjectInput)
+		want       string
+	}{
+		{"over nothing", "one", func(in *awss3.PutObjectInput) { in.IfMatch = tag("one") }, "NoSuchKey"},
+		{"a new one", "one", func(in *awss3.PutObjectInput) { in.IfNoneMatch = aws.String("*") }, ""},
+		{"a new one again", "two", func(in *awss3.PutObjectInput) { in.IfNoneMatch = aws.String("*") }, "PreconditionFailed"},
+		{"unless it is a certain one", "two", func(in *awss3.PutObjectInput) { in.IfNoneMatch = tag("one") }, "NotImplemented"},
+		{"over another", "two", func(in *awss3.PutObjectInput) { in.IfMatch = tag("zero") }, "PreconditionFailed"},
+		{"over what is there", "three", func(in *awss3.PutObjectInput) { in.IfMatch = tag("one") }, ""},
+	} {
+		if err := put(s.text, s.edit); code(err) != s.want {
+			t.Errorf("%s: %v", s.name, err)
+		}
+	}
+	out, err := c.GetObject(ctx, &awss3.GetObjectInput{Bucket: aws.String("bucket"), Key: aws.String("k"), IfMatch: tag("three")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(out.Body); err != nil || string(text) != "three" || aws.ToString(out.CacheControl) != "no-store" {
+		t.Errorf("%q, %v, %v", text, aws.ToString(out.CacheControl), err)
+	}
+	for _, s := range []struct {
+		name, method string
+		header       map[string]string
+		status       int
+		code         string
+	}{
+		{"another", "GET", map[string]string{"If-Match": *tag("one")}, 412, "PreconditionFailed"},
+		{"the same", "GET", map[string]string{"If-None-Match": *tag("three")}, 304, ""},
+		{"no such range", "GET", map[string]string{"Range": "bytes=9-"}, 416, "InvalidRange"},
+		{"two ranges", "GET", map[string]string{"Range": "bytes=0-0,2-2"}, 200, ""},
+		{"delete on a condition", "DELETE", map[string]string{"If-Match": *tag("one")}, 501, "NotImplemented"},
+	} {
+		if r, got := f.raw(s.method, "/bucket/k", "", s.header, nil); r.StatusCode != s.status || got != s.code || s.code != "" && r.Header.Get("Content-Encoding") != "" {
+			t.Errorf("%s: %s, %s", s.name, r.Status, got)
+		}
+	}
+}
+
+func TestS3RefusesBodies(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Options{})
+	f.bucket("bucket", types.ObjectOwnershipObjectWriter)
+	crc, sha := "AAAAAA==", base64.StdEncoding.EncodeToString(make([]byte, 20))
+	for _, c := range []struct {
+		name             string
+		header, unsigned map[string]string
+		want             string
+	}{
+		{"MD5 that is none", map[string]string{"Content-Md5": "x"}, nil, "InvalidDigest"},
+		{"checksum that is none", map[string]string{"X-Amz-Checksum-Crc32": "AAAA"}, nil, "InvalidRequest"},
+		{"two checksums", map[string]string{"X-Amz-Checksum-Crc32": crc, "X-Amz-Checksum-Sha1": sha}, nil, "InvalidRequest"},
+		{"checksum that is promised", map[string]string{"X-Amz-Sdk-Checksum-Algorithm": "CRC32"}, nil, "InvalidRequest"},
+		{"large metadata", map[string]string{"X-Amz-Meta-A": strings.Repeat("m", 2048)}, nil, "MetadataTooLarge"},
+		{"header that nobody signed", nil, map[string]string{"X-Amz-Acl": "public-read"}, "AccessDenied"},
+		{"nothing wrong", map[string]string{"X-Amz-Checksum-Crc32": crc}, nil, ""},
+	} {
+		body := "text"
+		if c.want == "" {
+			body = "" // whose CRC-32 is 0
+		}
+		if r, got := f.raw("PUT", "/bucket/k", body, c.header, c.unsigned); got != c.want {
+			t.Errorf("%s: %s, %s", c.name, r.Status, got)
+		}
+	}
+	for _, name := range []string{"xn--bucket", "bucket-s3alias", "bucket--ol-s3"} {
+		if r, got := f.raw("PUT", "/"+name, "", nil, nil); got != "InvalidBucketName" {
+			t.Errorf("%s: %s, %s", name, r.Status, got)
+		}
+	}
+	old, err := f.s3("us-east-1").ListObjects(t.Context(), &awss3.ListObjectsInput{Bucket: aws.String("bucket"), Marker: aws.String("a+b%41"), EncodingType: types.EncodingTypeUrl})
+	if err != nil || aws.ToString(old.Marker) != "a%2Bb%2541" {
+		t.Errorf("the marker is %v, %v", aws.ToString(old.Marker), err)
 	}
 }

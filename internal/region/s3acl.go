@@ -73,7 +73,7 @@ func getObjectACL(w http.ResponseWriter, r *s3Request) error {
 	return inBucket(w, r, func(*bucket) error {
 		o := r.store.get(r.bucket, r.key)
 		if o == nil {
-			return s3Errorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+			return noSuchKey()
 		}
 		r.writeACL(w, o.ACL)
 		return nil
@@ -99,7 +99,7 @@ func putObjectACL(w http.ResponseWriter, r *s3Request) error {
 	return inBucket(w, r, func(b *bucket) error {
 		o := r.store.get(r.bucket, r.key)
 		if o == nil {
-			return s3Errorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+			return noSuchKey()
 		}
 		changed := *o
 		var err error

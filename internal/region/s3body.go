@@ -36,17 +36,46 @@ type sums struct {
 	Checksum  string // in base64
 }
 
+// stated returns the checksum that a request gives of its body, and what computes it; nil where it gives none.
+func (r *s3Request) stated() (s sums, sum hash.Hash, err error) {
+	for name, algorithm := range checksums {
+		value := r.Header.Get(checksumHeader + name)
+		switch {
+		case value == "":
+			continue
+		case sum != nil:
+			return s, nil, s3Errorf(http.StatusBadRequest, "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+		}
+		s.Algorithm, s.Checksum, sum = name, value, algorithm()
+		if !isDigest(value, sum.Size()) {
+			return s, nil, s3Errorf(http.StatusBadRequest, "InvalidRequest", "Value for %s%s header is invalid.", strings.ToLower(checksumHeader), strings.ToLower(name))
+		}
+	}
+	if sum == nil && r.Header.Get("X-Amz-Sdk-Checksum-Algorithm") != "" {
+		return s, nil, s3Errorf(http.StatusBadRequest, "InvalidRequest", "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.")
+	}
+	if md := r.Header.Get("Content-Md5"); md != "" && !isDigest(md, md5.Size) {
+		return s, nil, s3Errorf(http.StatusBadRequest, "InvalidDigest", "The Content-MD5 you specified was invalid.")
+	}
+	return s, sum, nil
+}
+
+// isDigest tells whether a text is that many bytes in base64.
+func isDigest(text string, size int) bool {
+	b, err := base64.StdEncoding.DecodeString(text)
+	return err == nil && len(b) == size
+}
+
 // copyBody reads the body, and checks it against every digest that the request gives.
 func (r *s3Request) copyBody(w io.Writer, limit int64) (s sums, err error) {
 	md, signed := md5.New(), sha256.New()
 	writers := []io.Writer{w, md, signed}
-	var sum hash.Hash
-	for name, algorithm := range checksums {
-		if s.Checksum = r.Header.Get(checksumHeader + name); s.Checksum != "" {
-			s.Algorithm, sum = name, algorithm()
-			writers = append(writers, sum)
-			break
-		}
+	s, sum, err := r.stated()
+	if err != nil {
+		return s, err
+	}
+	if sum != nil {
+		writers = append(writers, sum)
 	}
 	s.Size, err = io.Copy(io.MultiWriter(writers...), io.LimitReader(r.Body, limit+1))
 	digest := md.Sum(nil)

@@ -18,7 +18,11 @@ const (
 
 var ownerships = []string{ownerEnforced, ownerPreferred, objectWriter}
 
-var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+var (
+	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	// reservedBucket matches names that S3 keeps for other things.
+	reservedBucket = regexp.MustCompile(`^(xn--|sthree-|amzn-s3-demo-)|(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$`)
+)
 
 type createBucketXML struct {
 	Location string `xml:"LocationConstraint"`
@@ -41,7 +45,7 @@ func createBucket(w http.ResponseWriter, r *s3Request) error {
 		ownership = ownerEnforced
 	}
 	switch acl := r.Header.Get("X-Amz-Acl"); {
-	case !bucketName.MatchString(r.bucket) || strings.Contains(r.bucket, "..") || net.ParseIP(r.bucket) != nil:
+	case !bucketName.MatchString(r.bucket) || reservedBucket.MatchString(r.bucket) || strings.Contains(r.bucket, "..") || net.ParseIP(r.bucket) != nil:
 		return s3Errorf(http.StatusBadRequest, "InvalidBucketName", "The specified bucket is not valid.")
 	case !home && wanted == "":
 		return s3Errorf(http.StatusBadRequest, "IllegalLocationConstraintException",

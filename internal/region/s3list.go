@@ -115,6 +115,9 @@ func (l *listXML) encode() {
 	}
 	escape := func(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "%2F", "/") }
 	l.Prefix, l.Delimiter, l.StartAfter, l.NextMarker = escape(l.Prefix), escape(l.Delimiter), escape(l.StartAfter), escape(l.NextMarker)
+	if l.Marker != nil {
+		*l.Marker = escape(*l.Marker)
+	}
 	for i := range l.Contents {
 		l.Contents[i].Key = escape(l.Contents[i].Key)
 	}

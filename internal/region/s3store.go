@@ -103,14 +103,14 @@ func (s *s3Store) open(bucket, key string) (*object, *os.File, error) {
 	defer s.mu.Unlock()
 	o := s.get(bucket, key)
 	if o == nil {
-		return nil, nil, s3Errorf(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		return nil, nil, noSuchKey()
 	}
 	f, err := os.Open(s.data(o.Data))
 	return o, f, err
 }
 
-// put stores an object whose bytes are in the file o.Data.
-func (s *s3Store) put(o *object) error {
+// put stores an object whose bytes are in the file o.Data, if it may take the place of the old one, which may be nil.
+func (s *s3Store) put(o *object, may func(old *object) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.objects[o.Bucket]
@@ -118,6 +118,9 @@ func (s *s3Store) put(o *object) error {
 		return noSuchBucket()
 	}
 	old := t.rows[objectID(o.Key)]
+	if err := may(old); err != nil {
+		return err
+	}
 	if err := t.put(objectID(o.Key), o); err != nil {
 		return err
 	}
