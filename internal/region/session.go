@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -87,19 +86,28 @@ type assumeRoleXML struct {
 	RequestID  string `xml:"ResponseMetadata>RequestId"`
 }
 
+type assumeRoleIn struct {
+	ARN        string `q:"RoleArn"`
+	Name       string `q:"RoleSessionName"`
+	Seconds    *int32 `q:"DurationSeconds"`
+	ExternalID string `q:"ExternalId"` // no role here asks for one
+}
+
 // assumeRole gives temporary keys for a role of the account. Any role's name is one: there is no IAM here, and who has assumed a role
-// may do what the account may.
+// may do what the account may. So a policy that is to leave the session less is refused, like all else that is not modelled.
 func (a *area) assumeRole(r *request) (*assumeRoleXML, error) {
-	arn, name, span := r.form.Take("RoleArn"), r.form.Take("RoleSessionName"), r.form.Take("DurationSeconds")
-	m := roleARN.FindStringSubmatch(arn)
-	seconds := 3600
-	if span != "" {
-		var err error
-		if seconds, err = strconv.Atoi(span); err != nil || seconds < 900 || seconds > 43200 {
-			return nil, errorf("ValidationError", "Value '%.20s' at 'durationSeconds' failed to satisfy constraint: between 900 and 43200", span)
-		}
+	in := assumeRoleIn{}
+	if err := r.form.Decode(&in); err != nil {
+		return nil, errorf("ValidationError", "%v", err)
 	}
+	arn, name, seconds := in.ARN, in.Name, int32(3600)
+	if in.Seconds != nil {
+		seconds = *in.Seconds
+	}
+	m := roleARN.FindStringSubmatch(arn)
 	switch {
+	case seconds < 900 || seconds > 43200:
+		return nil, errorf("ValidationError", "Value '%d' at 'durationSeconds' failed to satisfy constraint: between 900 and 43200", seconds)
 	case m == nil:
 		return nil, errorf("ValidationError", "%.100s is invalid", arn)
 	case !sessionName.MatchString(name):

@@ -106,4 +106,9 @@ func TestAssumeRoleRefuses(t *testing.T) {
 			t.Errorf("%+v: %v", x, err)
 		}
 	}
+	_, err := client.AssumeRole(t.Context(), &awssts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::000000000000:role/publisher"), RoleSessionName: aws.String("nightly"),
+		Policy: aws.String(`{"Version":"2012-10-17","Statement":[]}`)})
+	if code(err) != "ValidationError" {
+		t.Errorf("a session with less than its role has: %v", err)
+	}
 }
