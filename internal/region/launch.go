@@ -111,7 +111,7 @@ func (a *area) live(i *instance, l *live, start Launch, volumes []*volume) {
 // collect stores what is on the volumes of an instance whose machine has ended, but for those that go with the instance.
 func (a *area) collect(i *instance, l *live) {
 	a.mu.Lock()
-	volumes, terminated := a.attached(i), i.State == stateShuttingDown
+	volumes := slices.DeleteFunc(a.attached(i), func(v *volume) bool { return i.State == stateShuttingDown && v.DeleteOnTermination })
 	a.mu.Unlock()
 	for _, v := range volumes {
 		if terminated && v.DeleteOnTermination {
@@ -161,9 +161,11 @@ func (a *area) runMachine(i *instance, l *live, start Launch, volumes []*volume)
 	case <-m.Exited():
 	}
 	const code = "Client.InstanceInitiatedShutdown"
-	if i.ShutdownBehavior == "terminate" {
-		a.update(i, func() { i.State = stateShuttingDown })
-	}
+	a.update(i, func() {
+		if i.State == stateRunning && i.ShutdownBehavior == "terminate" {
+			i.State = stateShuttingDown
+		}
+	})
 	return func() {
 		if i.State == stateShuttingDown {
 			a.ended(i, code, code+": Instance initiated shutdown")
@@ -226,7 +228,11 @@ func (a *area) probe(ctx context.Context, i *instance, addr string) {
 		case <-time.After(time.Second):
 		}
 	}
-	a.update(i, func() { i.Reachable = a.r.opt.Now() })
+	a.update(i, func() {
+		if ctx.Err() == nil { // the machine has not ended since
+			i.Reachable = a.r.opt.Now()
+		}
+	})
 }
 
 // sshAnswers says whether an SSH server sends its banner. QEMU takes connections before the guest does, so
