@@ -146,7 +146,7 @@ func TestLag(t *testing.T) {
 	f.put(*started.SnapshotId, 0, 'a')
 	snap := f.snapshot2(*started.SnapshotId, 1)
 	f.faulty(faults.Rule{Lag: time.Minute, Action: "RegisterImage"}, faults.Rule{Lag: time.Minute, Action: "ModifyImageAttribute"},
-		faults.Rule{Lag: time.Minute, Action: "DeregisterImage"})
+		faults.Rule{Lag: time.Minute, Action: "DeregisterImage"}, faults.Rule{Lag: time.Minute, Action: "CreateTags"})
 	out, err := f.ec2.RegisterImage(ctx, registration("lagging", snap))
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +168,19 @@ func TestLag(t *testing.T) {
 		{"a minute later", wait, "private"},
 		{"shared", func() error { return f.share(id, everybody) }, "private"},
 		{"two minutes later", wait, "public"},
+		{"tagged", func() error {
+			_, err := f.ec2.CreateTags(ctx, &awsec2.CreateTagsInput{Resources: []string{id}, Tags: []ec2types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}})
+			if n := len(f.described(id).Tags); n != 1 {
+				t.Errorf("%d tags are seen at once", n)
+			}
+			return err
+		}, "public"},
+		{"a minute after that", func() error {
+			if err := wait(); len(f.described(id).Tags) != 2 {
+				t.Errorf("the tags are %+v, %v", f.described(id).Tags, err)
+			}
+			return nil
+		}, "public"},
 		{"deregistered", func() error {
 			_, err := f.ec2.DeregisterImage(ctx, &awsec2.DeregisterImageInput{ImageId: &id})
 			return err

@@ -56,6 +56,7 @@ type volumeSpec struct {
 	IOPS, Throughput    int32
 	DeleteOnTermination bool
 	Encrypted           bool
+	KmsKey              string // that encrypts it; "": the managed one, or none
 }
 
 // registered tells whether the image is there for anybody to see.

@@ -62,6 +62,8 @@ type metadataOptions struct {
 	Tags     string `xml:"instanceMetadataTags"`
 }
 
+func (i *instance) tagsInMetadata() bool { return i.Metadata.Tags == "enabled" }
+
 // live is what an instance has from its start until its machine has ended.
 type live struct {
 	ctx     context.Context // ends when the machine is to be killed

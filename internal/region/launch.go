@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -82,7 +83,7 @@ func (a *area) launch(i *instance, t instanceType) {
 			start.Volume, start.Disk = disk.Volume, disk.Path
 		}
 	}
-	if i.Metadata.Tags == "enabled" {
+	if i.tagsInMetadata() {
 		start.Tags = maps.Clone(i.Tags)
 	}
 	a.r.work.Go(func() {
@@ -114,9 +115,6 @@ func (a *area) collect(i *instance, l *live) {
 	volumes := slices.DeleteFunc(a.attached(i), func(v *volume) bool { return i.State == stateShuttingDown && v.DeleteOnTermination })
 	a.mu.Unlock()
 	for _, v := range volumes {
-		if terminated && v.DeleteOnTermination {
-			continue
-		}
 		if _, err := os.Stat(l.path(v)); err == nil { // it got as far as the machine
 			a.takeBack(v, l.path(v))
 		}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -278,6 +279,27 @@ func TestInstanceEndsItself(t *testing.T) {
 	}
 }
 
+const lastKey = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+
+// TestVolumeOfAnotherKey launches with an empty volume that a key of the account's own encrypts.
+func TestVolumeOfAnotherKey(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Options{Machines: &fakeRunner{}})
+	image, _ := f.register("bootable")
+	id := f.run(image, func(in *awsec2.RunInstancesInput) {
+		in.MetadataOptions = &ec2types.InstanceMetadataOptionsRequest{InstanceMetadataTags: "enabled"}
+		in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sdf"), Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(1), Encrypted: aws.Bool(true), KmsKeyId: aws.String(lastKey)}}}
+	})
+	i := f.await(id, ec2types.InstanceStateNameRunning)
+	if v := f.describeVolume(*i.BlockDeviceMappings[1].Ebs.VolumeId); !*v.Encrypted || !strings.HasSuffix(aws.ToString(v.KmsKeyId), lastKey) {
+		t.Errorf("the volume is encrypted with %v", aws.ToString(v.KmsKeyId))
+	}
+	_, err := f.ec2.CreateTags(t.Context(), &awsec2.CreateTagsInput{Resources: []string{id}, Tags: []ec2types.Tag{{Key: aws.String("_index"), Value: aws.String("x")}}})
+	if code(err) != "InvalidParameterValue" {
+		t.Errorf("a tag that the metadata cannot show: %v", err)
+	}
+}
+
 func TestRunInstancesRefuses(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, Options{Machines: &fakeRunner{}})
@@ -319,6 +341,13 @@ func TestRunInstancesRefuses(t *testing.T) {
 					Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(1)}})
 			}
 		}, "AttachmentLimitExceeded"},
+		{"key without encryption", func(in *awsec2.RunInstancesInput) {
+			in.BlockDeviceMappings = []ec2types.BlockDeviceMapping{{DeviceName: aws.String("/dev/sdf"), Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(1), KmsKeyId: aws.String(lastKey)}}}
+		}, "InvalidParameterDependency"},
+		{"tag that is no path", func(in *awsec2.RunInstancesInput) {
+			in.MetadataOptions = &ec2types.InstanceMetadataOptionsRequest{InstanceMetadataTags: "enabled"}
+			in.TagSpecifications = []ec2types.TagSpecification{{ResourceType: "instance", Tags: []ec2types.Tag{{Key: aws.String("a/b"), Value: aws.String("x")}}}}
+		}, "InvalidParameterValue"},
 		{"market", func(in *awsec2.RunInstancesInput) {
 			in.InstanceMarketOptions = &ec2types.InstanceMarketOptionsRequest{MarketType: "black"}
 		}, "InvalidParameterValue"},

@@ -73,6 +73,10 @@ func TestRegisterImageRefuses(t *testing.T) {
 		{"volume smaller than snapshot", func(in *awsec2.RegisterImageInput) {
 			in.BlockDeviceMappings[0].Ebs.SnapshotId, in.BlockDeviceMappings[0].Ebs.VolumeSize = &big, aws.Int32(2)
 		}, "InvalidBlockDeviceMapping"},
+		{"key of an empty device", func(in *awsec2.RegisterImageInput) {
+			in.BlockDeviceMappings = append(in.BlockDeviceMappings, ec2types.BlockDeviceMapping{DeviceName: aws.String("/dev/sdf"), Ebs: &ec2types.EbsBlockDevice{
+				VolumeSize: aws.Int32(1), Encrypted: aws.Bool(true), KmsKeyId: aws.String(lastKey)}})
+		}, "InvalidParameterValue"},
 		{"encrypted mapping", func(in *awsec2.RegisterImageInput) { in.BlockDeviceMappings[0].Ebs.Encrypted = aws.Bool(true) }, "InvalidBlockDeviceMapping"},
 		{"volume type", func(in *awsec2.RegisterImageInput) { in.BlockDeviceMappings[0].Ebs.VolumeType = "gp9" }, "InvalidParameterValue"},
 		{"io2 without IOPS", func(in *awsec2.RegisterImageInput) {
@@ -214,6 +218,24 @@ func TestEC2Refuses(t *testing.T) {
 			_, err := f.ec2.CreateVpc(ctx, &awsec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/8")})
 			return err
 		}, "InvalidAction"},
+		{"group with a strange name", func() error {
+			_, err := f.ec2.CreateSecurityGroup(ctx, &awsec2.CreateSecurityGroupInput{GroupName: aws.String("<g>"), Description: aws.String("d")})
+			return err
+		}, "InvalidParameterValue"},
+		{"group with a strange description", func() error {
+			_, err := f.ec2.CreateSecurityGroup(ctx, &awsec2.CreateSecurityGroupInput{GroupName: aws.String("g"), Description: aws.String("d?")})
+			return err
+		}, "InvalidParameterValue"},
+		{"tags of a rule", func() error {
+			out, err := f.ec2.DescribeSecurityGroups(ctx, &awsec2.DescribeSecurityGroupsInput{})
+			if err != nil {
+				return err
+			}
+			_, err = f.ec2.AuthorizeSecurityGroupIngress(ctx, &awsec2.AuthorizeSecurityGroupIngressInput{GroupId: out.SecurityGroups[0].GroupId,
+				IpPermissions:     []ec2types.IpPermission{{IpProtocol: aws.String("-1"), IpRanges: []ec2types.IpRange{{CidrIp: aws.String("10.0.0.0/8")}}}},
+				TagSpecifications: []ec2types.TagSpecification{{ResourceType: "security-group-rule", Tags: []ec2types.Tag{{Key: aws.String("a"), Value: aws.String("b")}}}}})
+			return err
+		}, "UnknownParameter"},
 		{"unknown region", func() error {
 			_, err := f.ec2.DescribeRegions(ctx, &awsec2.DescribeRegionsInput{RegionNames: []string{"mars-1"}})
 			return err

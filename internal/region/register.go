@@ -84,6 +84,11 @@ func (a *area) registerImage(in *registerImageIn) (*registerImageOut, error) {
 	if limit := a.quota(quotaImages); registered >= limit {
 		return nil, errorf("ResourceLimitExceeded", "You have reached your quota of %d for the number of AMIs in this Region.", limit)
 	}
+	for _, m := range in.Mappings {
+		if m.EBS != nil && m.EBS.KmsKey != "" {
+			return nil, errorf("InvalidParameterValue", "The parameter KmsKeyId is not supported for the block devices of an image: %s", m.Device)
+		}
+	}
 	mappings, err := a.mappings(in.Mappings, nil)
 	if err != nil {
 		return nil, err
@@ -282,10 +287,25 @@ func (a *area) deviceVolume(device string, in *ebsIn, old *volumeSpec) (*volumeS
 		if err := a.fit(&v, device, in); err != nil {
 			return nil, err
 		}
-	} else if in.Encrypted != nil {
-		v.Encrypted = *in.Encrypted
+	} else if err := a.encrypt(&v, in); err != nil {
+		return nil, err
 	}
 	return &v, v.rate(device, in)
+}
+
+// encrypt completes a volume that is made from nothing, as far as its encryption goes.
+func (a *area) encrypt(v *volumeSpec, in *ebsIn) error {
+	if in.Encrypted == nil && in.KmsKey == "" {
+		return nil // what the image says
+	}
+	encrypted, key, usable, err := encryption{in.Encrypted, in.KmsKey}.resolve(a, nil)
+	if err == nil && !usable {
+		err = errorf("InvalidParameterValue", "The key %.200s cannot be used in %s", in.KmsKey, a.name)
+	}
+	if v.Encrypted = encrypted; in.KmsKey != "" {
+		v.KmsKey = key
+	}
+	return err
 }
 
 // fit completes a volume that is made from a snapshot.

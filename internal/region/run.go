@@ -1,6 +1,7 @@
 package region
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -104,6 +105,11 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	if err != nil {
 		return nil, err
 	}
+	for key := range tags["instance"] {
+		if err := checkMetadataKey(key); err != nil && in.Metadata.Tags == "enabled" {
+			return nil, err
+		}
+	}
 	if err := img.mountable(mappings); err != nil {
 		return nil, err
 	}
@@ -157,11 +163,10 @@ func (a *area) giveVolumes(i *instance, mappings []mapping, tags map[string]stri
 		}
 		v := a.newVolume(*m.EBS, i.Zone, a.snapshots.rows[m.EBS.Snapshot])
 		v.State, v.Tags, v.Attachment = stateInUse, maps.Clone(tags), &attachment{Instance: i.ID, Device: m.Device, State: stateAttached, Attached: i.Launched}
-		if v.Encrypted {
-			v.KmsKey = a.managedKey()
-			if s := a.snapshots.rows[v.Snapshot]; s != nil {
-				v.KmsKey = s.KmsKey
-			}
+		if s := a.snapshots.rows[v.Snapshot]; v.Encrypted && s != nil {
+			v.KmsKey = s.KmsKey
+		} else if v.Encrypted {
+			v.KmsKey = cmp.Or(v.KmsKey, a.managedKey())
 		}
 		if err := a.keepVolume(v); err != nil {
 			return err

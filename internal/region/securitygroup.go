@@ -3,6 +3,7 @@ package region
 import (
 	"cmp"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,6 +73,9 @@ func (a *area) group(id, name string) (*securityGroup, error) {
 	return nil, errorf("InvalidGroup.NotFound", "The security group '%.60s' does not exist", id)
 }
 
+// groupText is what the name and the description of a security group may be made of.
+var groupText = regexp.MustCompile(`^[A-Za-z0-9 ._:/()#,@\[\]+=&;{}!$*-]+$`)
+
 type createGroupIn struct {
 	dryRun
 	Name        string    `q:"GroupName"`
@@ -103,6 +107,8 @@ func (a *area) createGroup(in *createGroupIn) (*createGroupOut, error) {
 		return nil, invalid("Invalid value '%.60s' for groupName. Cannot use a name that begins with sg-", in.Name)
 	case len(in.Name) > 255 || len(in.Description) > 255:
 		return nil, invalid("The name or the description of the group is longer than 255 characters")
+	case !groupText.MatchString(in.Name) || !groupText.MatchString(in.Description):
+		return nil, invalid("Invalid security group name or description. Valid ones are made of the following set: a-zA-Z0-9. _-:/()#,@[]+=&;{}!$*")
 	case in.Name == "default":
 		return nil, errorf("InvalidGroup.Reserved", "The security group name 'default' is reserved")
 	case a.groupNamed(in.Name) != nil:
@@ -278,7 +284,7 @@ type permissionIn struct {
 	} `q:"Groups"`
 }
 
-// permissionsIn is what all four actions on rules take.
+// permissionsIn is what all four actions on rules take. Rules have no tags here.
 type permissionsIn struct {
 	dryRun
 	ID          string         `q:"GroupId"`
@@ -288,8 +294,11 @@ type permissionsIn struct {
 	From        *int32         `q:"FromPort"`
 	To          *int32         `q:"ToPort"`
 	CIDR        string         `q:"CidrIp"`
-	RuleIDs     []string       `q:"SecurityGroupRuleId"` // to revoke
-	Specs       []tagSpec      `q:"TagSpecification"`
+}
+
+type revokeIn struct {
+	permissionsIn
+	RuleIDs []string `q:"SecurityGroupRuleId"`
 }
 
 var protocols = map[string]string{"1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6", "all": "-1"}
@@ -401,8 +410,8 @@ func (a *area) authorizeIngress(in *permissionsIn) (*authorizeOut, error) {
 func (a *area) authorizeEgress(in *permissionsIn) (*authorizeOut, error) {
 	return a.authorize(in, true)
 }
-func (a *area) revokeIngress(in *permissionsIn) (*done, error) { return a.revoke(in, false) }
-func (a *area) revokeEgress(in *permissionsIn) (*done, error)  { return a.revoke(in, true) }
+func (a *area) revokeIngress(in *revokeIn) (*done, error) { return a.revoke(in, false) }
+func (a *area) revokeEgress(in *revokeIn) (*done, error)  { return a.revoke(in, true) }
 
 func (a *area) authorize(in *permissionsIn, egress bool) (*authorizeOut, error) {
 	g, err := a.group(in.ID, in.Name)
@@ -411,9 +420,6 @@ func (a *area) authorize(in *permissionsIn, egress bool) (*authorizeOut, error) 
 	}
 	rules, err := in.rules(a, egress)
 	if err != nil {
-		return nil, err
-	}
-	if _, err := specTags(in.Specs, "security-group-rule"); err != nil {
 		return nil, err
 	}
 	out := &authorizeOut{done: done{Return: true}}
@@ -434,7 +440,7 @@ func (a *area) authorize(in *permissionsIn, egress bool) (*authorizeOut, error) 
 	return out, a.groups.put(g.ID, &next)
 }
 
-func (a *area) revoke(in *permissionsIn, egress bool) (*done, error) {
+func (a *area) revoke(in *revokeIn, egress bool) (*done, error) {
 	g, err := a.group(in.ID, in.Name)
 	if err != nil {
 		return nil, err

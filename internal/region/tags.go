@@ -2,6 +2,7 @@ package region
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -92,11 +93,22 @@ func tagMap(tags []tag) map[string]string {
 	return m
 }
 
+var metadataKey = regexp.MustCompile(`^[0-9a-zA-Z_+=,.@:-]{1,255}$`)
+
+// checkMetadataKey refuses a tag that an instance's metadata, where tags are paths, cannot show.
+func checkMetadataKey(key string) error {
+	if !metadataKey.MatchString(key) || slices.Contains([]string{".", "..", "_index"}, key) {
+		return errorf("InvalidParameterValue", "'%s' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{1,255}), "+
+			"and must not be a reserved name ('.', '..', '_index')", key)
+	}
+	return nil
+}
+
 // taggable is an object that has tags.
 type taggable struct {
 	id, kind string
 	tags     map[string]string
-	save     func() error
+	save     func(tags map[string]string) error
 }
 
 // taggables returns every object of the area that has tags, by id.
@@ -104,26 +116,30 @@ func (a *area) taggables() map[string]taggable {
 	all := map[string]taggable{}
 	for id, o := range a.images.rows {
 		if o.registered() {
-			all[id] = taggable{id, "image", o.Tags, func() error { return a.images.put(id, o) }}
+			all[id] = taggable{id, "image", o.Tags, func(tags map[string]string) error {
+				next := *o // the old one may be seen for a while
+				next.Tags = tags
+				return a.images.put(id, &next)
+			}}
 		}
 	}
 	for id, o := range a.snapshots.rows {
-		all[id] = taggable{id, "snapshot", o.Tags, func() error { return a.snapshots.put(id, o) }}
+		all[id] = taggable{id, "snapshot", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.snapshots.put(id, o) }}
 	}
 	for id, o := range a.keys.rows {
-		all[id] = taggable{id, "key-pair", o.Tags, func() error { return a.keys.put(id, o) }}
+		all[id] = taggable{id, "key-pair", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.keys.put(id, o) }}
 	}
 	for id, o := range a.instances.rows {
-		all[id] = taggable{id, "instance", o.Tags, func() error { return a.instances.put(id, o) }}
+		all[id] = taggable{id, "instance", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.instances.put(id, o) }}
 	}
 	for id, o := range a.groups.rows {
-		all[id] = taggable{id, "security-group", o.Tags, func() error { return a.groups.put(id, o) }}
+		all[id] = taggable{id, "security-group", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.groups.put(id, o) }}
 	}
 	for id, o := range a.templates.rows {
-		all[id] = taggable{id, "launch-template", o.Tags, func() error { return a.templates.put(id, o) }}
+		all[id] = taggable{id, "launch-template", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.templates.put(id, o) }}
 	}
 	for id, o := range a.volumes.rows {
-		all[id] = taggable{id, "volume", o.Tags, func() error { return a.volumes.put(id, o) }}
+		all[id] = taggable{id, "volume", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.volumes.put(id, o) }}
 	}
 	return all
 }
@@ -183,23 +199,29 @@ func (a *area) createTags(in *tagsIn) (*done, error) {
 	if err := checkTags(in.Tags, 128, 256); err != nil {
 		return nil, err
 	}
+	var next []map[string]string
 	for _, o := range objects {
 		after := maps.Clone(o.tags)
+		i := a.instances.rows[o.id]
 		for _, t := range in.Tags {
 			after[t.Key] = t.Value
+			if i == nil || !i.tagsInMetadata() {
+				continue
+			}
+			if err := checkMetadataKey(t.Key); err != nil {
+				return nil, err
+			}
 		}
 		if len(after) > maxTags {
 			return nil, errorf("TagLimitExceeded", "The maximum number of Tags for a resource has been reached.")
 		}
+		next = append(next, after)
 	}
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	for _, o := range objects {
-		for _, t := range in.Tags {
-			o.tags[t.Key] = t.Value
-		}
-		if err := o.save(); err != nil {
+	for n, o := range objects {
+		if err := o.save(next[n]); err != nil {
 			return nil, err
 		}
 	}
@@ -227,15 +249,16 @@ func (a *area) deleteTags(in *deleteTagsIn) (*done, error) {
 		return nil, err
 	}
 	for _, o := range objects {
+		after := maps.Clone(o.tags)
 		if len(in.Tags) == 0 {
-			clear(o.tags)
+			clear(after)
 		}
 		for _, t := range in.Tags {
-			if t.Value == nil || *t.Value == o.tags[t.Key] {
-				delete(o.tags, t.Key)
+			if t.Value == nil || *t.Value == after[t.Key] {
+				delete(after, t.Key)
 			}
 		}
-		if err := o.save(); err != nil {
+		if err := o.save(after); err != nil {
 			return nil, err
 		}
 	}

@@ -26,8 +26,7 @@ const (
 // machine has it, it is a file beside the machine, and comes back when the machine lets go of it.
 type volume struct {
 	ID, Zone       string
-	volumeSpec            // DeleteOnTermination is that of its attachment
-	KmsKey         string // that encrypts it, "" for none
+	volumeSpec     // DeleteOnTermination is that of its attachment
 	State          string
 	Lineage        string // of the snapshot that it was made from, or its own id: its snapshots can be compared
 	Created, Ready time.Time
