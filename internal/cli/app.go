@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,8 +38,9 @@ type app struct {
 	where   string // of the catalogue
 
 	reporter *progress.Reporter
+	hide     func()             // takes the bars off the terminal until there is something new to show; may be nil
 	local    *pipeline.Endpoint // of the local region, once it is open
-	closers  []func() error
+	closers  []func() error     // of what was opened, in that order
 }
 
 // Main runs the command line and returns its exit code.
@@ -98,9 +100,8 @@ func (a *app) begin() error {
 		sinks = append(sinks, events(a.out))
 	case a.quiet:
 	case isTerminal(a.err):
-		sink, stop := bars(a.err, a.verbose)
-		sinks = append(sinks, sink)
-		a.closers = append(a.closers, func() error { stop(); return nil })
+		sink, hide := bars(a.err, a.verbose)
+		sinks, a.hide = append(sinks, sink), hide
 	default:
 		sinks = append(sinks, lines(a.err, a.verbose))
 	}
@@ -117,15 +118,21 @@ func (a *app) begin() error {
 	return nil
 }
 
-// settle ends the progress display, so that a verb can print its result.
-func (a *app) settle() error { return a.close() }
+// settle has all that was reported on the terminal and no bar below it, so that something else can be printed.
+func (a *app) settle() {
+	if a.hide != nil {
+		a.hide()
+	}
+}
 
+// close closes what was opened, in the reverse order: the last thing to end is what tells of the others.
 func (a *app) close() error {
 	var errs []error
-	for _, c := range a.closers {
+	for _, c := range slices.Backward(a.closers) {
 		errs = append(errs, c())
 	}
 	a.closers = nil
+	a.settle()
 	return errors.Join(errs...)
 }
 
@@ -145,9 +152,7 @@ func (a *app) result(kind string, v any) {
 
 // say prints the result of a verb: text for people, or v as JSON with --json.
 func (a *app) say(v any, format string, args ...any) error {
-	if err := a.settle(); err != nil {
-		return err
-	}
+	a.settle()
 	if a.json {
 		a.result("result", v)
 	} else {
@@ -195,9 +200,15 @@ func folder(flag, own, xdg, home string) (string, error) {
 	return filepath.Join(h, home, "ingot"), nil
 }
 
-// asRoot runs a verb as root of a user namespace when the user is not root: ownership in a tree needs it.
-func asRoot(run func(cmd *cobra.Command, args []string) error) func(cmd *cobra.Command, args []string) error {
+// asRoot runs a verb as root of a user namespace when the user is not root: ownership in a tree needs it. The process in there
+// opens everything for itself, so that this one has to give up the terminal and the file of --trace before.
+func (a *app) asRoot(run func(cmd *cobra.Command, args []string) error) func(cmd *cobra.Command, args []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		if os.Geteuid() != 0 {
+			if err := a.close(); err != nil {
+				return err
+			}
+		}
 		code, entered, err := sandbox.Enter(cmd.Context())
 		if err != nil {
 			return err

@@ -47,7 +47,7 @@ disk, bit for bit.`,
 	out := outputFlag(cmd)
 	qcow2 := cmd.Flags().Bool("qcow2", false, "also write disk.qcow2")
 	upgrade := cmd.Flags().Bool("upgrade", false, "choose the newest packages first, as `ingot lock --upgrade` does")
-	cmd.RunE = asRoot(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.asRoot(func(cmd *cobra.Command, args []string) error {
 		f, err := a.foundry()
 		if err != nil {
 			return err

@@ -175,9 +175,7 @@ func (d *deletion) keys(ctx context.Context, b bundles.Bucket, clients publish.C
 
 func (a *app) sayDeleted(at bundles.Location, keys []string, dry bool) error {
 	if !a.json && dry {
-		if err := a.settle(); err != nil {
-			return err
-		}
+		a.settle()
 		for _, key := range keys {
 			fmt.Fprintln(a.out, bundles.Location{Bucket: at.Bucket, Key: key})
 		}

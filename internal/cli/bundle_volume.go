@@ -66,7 +66,7 @@ A bundle of / inherits what the instance metadata service says: kernel, ramdisk,
 		}
 		run := func(cmd *cobra.Command, _ []string) error { return a.bundleVolume(cmd.Context(), &m, &v) }
 		if v.Source != "/" {
-			run = asRoot(run)
+			run = a.asRoot(run)
 		} else if os.Geteuid() != 0 {
 			return fault.New(fault.Host, errors.New("reading all of / takes root"), "run it with sudo")
 		}

@@ -18,7 +18,7 @@ func (a *app) cacheVerb() *cobra.Command {
 		Short: "Show what the caches hold",
 		Long:  "Show what the caches hold. Everything in them can be fetched or made again.",
 		Args:  args(0, 0, "no arguments, or prune"),
-		RunE: asRoot(func(cmd *cobra.Command, _ []string) error {
+		RunE: a.asRoot(func(cmd *cobra.Command, _ []string) error {
 			f, err := a.foundry()
 			if err != nil {
 				return err
@@ -43,7 +43,7 @@ func (a *app) cacheVerb() *cobra.Command {
 	}
 	days := prune.Flags().Int("days", 30, "keep what was used within this many `DAYS`; 0 removes everything")
 	dry := prune.Flags().Bool("dry-run", false, "say how much would be freed, and remove nothing")
-	prune.RunE = asRoot(func(cmd *cobra.Command, _ []string) error {
+	prune.RunE = a.asRoot(func(cmd *cobra.Command, _ []string) error {
 		f, err := a.foundry()
 		if err != nil {
 			return err

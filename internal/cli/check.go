@@ -100,9 +100,7 @@ It changes nothing; ` + "`ingot reconcile`" + ` mends what can be mended. Exits 
 			return err
 		}
 		seen, found, err := i.look(cmd.Context(), a)
-		if e := a.settle(); e != nil {
-			return errors.Join(err, e)
-		}
+		a.settle()
 		differences := 0
 		for _, s := range seen {
 			a.saySeen(s)

@@ -125,8 +125,9 @@ func (a *app) deploy(ctx context.Context, f *deployFlags, account func() (*deplo
 	if err != nil {
 		return err
 	}
-	if err := a.sayCosts(costs); err != nil || f.estimate || f.dry {
-		return err
+	a.sayCosts(costs)
+	if f.estimate || f.dry {
+		return nil
 	}
 	if err := a.confirm(ctx, f.yes, "Deploy %s to %s as %s?", count(len(f.options.Recipes), "pipeline"), f.region, f.options.Stack); err != nil {
 		return err
@@ -144,9 +145,7 @@ func (a *app) deploy(ctx context.Context, f *deployFlags, account func() (*deplo
 	if err != nil {
 		return err
 	}
-	if err := a.settle(); err != nil {
-		return err
-	}
+	a.settle()
 	if a.json {
 		a.result("deployment", outputs)
 		return nil
@@ -157,10 +156,8 @@ func (a *app) deploy(ctx context.Context, f *deployFlags, account func() (*deplo
 	return nil
 }
 
-func (a *app) sayCosts(costs []deploy.Cost) error {
-	if err := a.settle(); err != nil {
-		return err
-	}
+func (a *app) sayCosts(costs []deploy.Cost) {
+	a.settle()
 	sum := 0.0
 	for _, c := range costs {
 		sum += c.Dollars
@@ -173,7 +170,6 @@ func (a *app) sayCosts(costs []deploy.Cost) error {
 	if !a.json {
 		fmt.Fprintf(a.out, "%8.2f  US dollars a month, about: docs/deploy.md says what is assumed; requests and traffic of the catalogue come on top\n", sum)
 	}
-	return nil
 }
 
 func (a *app) undeploy(ctx context.Context, f *deployFlags, account func() (*deploy.Account, error)) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
@@ -100,62 +101,102 @@ func bytesText(n int64) string {
 	return fmt.Sprintf("%.2f GiB", float64(n)/unit/unit/unit)
 }
 
-// bars renders progress for a terminal: a bar or a spinner for each running task, a line for each that is
-// over. The returned function must be called before anything else is printed.
-func bars(w io.Writer, verbose bool) (progress.Sink, func()) {
-	p := mpb.New(mpb.WithOutput(w), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
-	type open struct {
-		bar   *mpb.Bar
-		depth int
-		begun time.Time
-	}
-	tasks := map[int64]*open{}
-	sink := func(e progress.Event) {
-		t := tasks[e.Task]
-		switch e.Kind {
-		case progress.Begin:
-			t = &open{begun: e.Time}
-			if parent := tasks[e.Parent]; parent != nil {
-				t.depth = parent.depth + 1
-			} else if e.Parent != 0 {
-				t.depth = hidden
-			}
-			tasks[e.Task] = t
-			if t.depth < 3 {
-				t.bar = newBar(p, e, t.depth)
-			}
-		case progress.Advance:
-			if t != nil && t.bar != nil {
-				if e.Total > 0 {
-					t.bar.SetTotal(e.Total, false)
-				}
-				t.bar.SetCurrent(e.Done)
-			}
-		case progress.End:
-			if t == nil {
-				return
-			}
-			delete(tasks, e.Task)
-			if t.bar != nil {
-				t.bar.Abort(true)
-			}
-			if verbose || t.depth < 2 || e.Err != "" {
-				fmt.Fprintln(p, ending(e, t.depth, e.Time.Sub(t.begun)))
-			}
-		case progress.Log:
-			fmt.Fprintln(p, "  "+e.Text)
-		case progress.Output:
-			if verbose {
-				fmt.Fprintln(p, "  │ "+e.Text)
-			}
-		}
-	}
-	return sink, p.Shutdown
+// terminal renders progress for a terminal: a bar or a spinner for each running task, a line for each that is over.
+type terminal struct {
+	w       io.Writer
+	verbose bool
+
+	mu    sync.Mutex
+	bars  *mpb.Progress // nil while nothing is shown; one that was shut down cannot be used again
+	tasks map[int64]*shown
 }
 
-func newBar(p *mpb.Progress, e progress.Event, depth int) *mpb.Bar {
-	name := decor.Name(indent(depth)+e.Name, decor.WC{C: decor.DindentRight | decor.DSyncWidth})
-	took := decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 8})
+// shown is a task that is running.
+type shown struct {
+	begin progress.Event
+	depth int
+	bar   *mpb.Bar // nil for one that is too deep, and while nothing is shown
+}
+
+// bars returns a sink that renders progress for a terminal. hide has everything written, and takes the bars away so that
+// something else can be printed; with the next event, those that are still running come back.
+func bars(w io.Writer, verbose bool) (sink progress.Sink, hide func()) {
+	t := &terminal{w: w, verbose: verbose, tasks: map[int64]*shown{}}
+	return t.take, t.hide
+}
+
+func (t *terminal) hide() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.bars == nil {
+		return
+	}
+	for _, s := range t.tasks {
+		if s.bar != nil {
+			s.bar.Abort(true)
+			s.bar = nil
+		}
+	}
+	t.bars.Shutdown()
+	t.bars = nil
+}
+
+func (t *terminal) take(e progress.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.bars == nil {
+		t.bars = mpb.New(mpb.WithOutput(t.w), mpb.WithWidth(40), mpb.WithRefreshRate(150*time.Millisecond))
+	}
+	if e.Kind == progress.Begin {
+		s := &shown{begin: e}
+		if parent := t.tasks[e.Parent]; parent != nil {
+			s.depth = parent.depth + 1
+		} else if e.Parent != 0 {
+			s.depth = hidden
+		}
+		t.tasks[e.Task] = s
+	}
+	s := t.tasks[e.Task]
+	switch e.Kind {
+	case progress.Begin, progress.Advance:
+		t.advance(s, e)
+	case progress.End:
+		if s == nil {
+			return
+		}
+		delete(t.tasks, e.Task)
+		if s.bar != nil {
+			s.bar.Abort(true)
+		}
+		if t.verbose || s.depth < 2 || e.Err != "" {
+			fmt.Fprintln(t.bars, ending(e, s.depth, e.Time.Sub(s.begin.Time)))
+		}
+	case progress.Log:
+		fmt.Fprintln(t.bars, "  "+e.Text)
+	case progress.Output:
+		if t.verbose {
+			fmt.Fprintln(t.bars, "  │ "+e.Text)
+		}
+	}
+}
+
+// advance shows how far a task has come.
+func (t *terminal) advance(s *shown, e progress.Event) {
+	if s == nil || s.depth >= hidden {
+		return
+	}
+	if s.bar == nil {
+		s.bar = newBar(t.bars, e, s)
+	}
+	if e.Total > 0 {
+		s.bar.SetTotal(e.Total, false)
+	}
+	s.bar.SetCurrent(e.Done)
+}
+
+func newBar(p *mpb.Progress, e progress.Event, s *shown) *mpb.Bar {
+	name := decor.Name(indent(s.depth)+e.Name, decor.WC{C: decor.DindentRight | decor.DSyncWidth})
+	took := decor.NewElapsed(decor.ET_STYLE_GO, s.begin.Time, decor.WC{W: 8})
 	if e.Unit == progress.Bytes {
 		return p.AddBar(e.Total, mpb.PrependDecorators(name),
 			mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f", decor.WC{W: 24}), took))

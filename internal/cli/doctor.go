@@ -60,9 +60,7 @@ Nothing is changed.`,
 			return fault.New(fault.Usage, errors.New("a recipe is for --cloud"), "see `"+cmd.CommandPath()+" --help`")
 		}
 		all := a.checkups(cmd.Context())
-		if err := a.settle(); err != nil {
-			return err
-		}
+		a.settle()
 		var broken error
 		for _, c := range all {
 			if c.Needed && !c.OK {
@@ -123,9 +121,7 @@ func (a *app) cloudDoctor(ctx context.Context, args []string, set settings, t pu
 		d.Home = d.Regions[0]
 	}
 	all, err := d.Run(ctx)
-	if e := a.settle(); e != nil {
-		return errors.Join(err, e)
-	}
+	a.settle()
 	for _, c := range all {
 		if c.Needed && !c.OK && err == nil {
 			err = fault.New(fault.Denied, errors.New("publishing to this account cannot work yet: "+c.Name), c.Hint)

@@ -83,6 +83,7 @@ func (a *app) collect(ctx context.Context, c *gc.Collector, regions []string, ye
 		}
 	} else {
 		if !yes {
+			a.settle()
 			for _, o := range orphans {
 				fmt.Fprintln(a.err, orphanText(o))
 			}
@@ -96,9 +97,7 @@ func (a *app) collect(ctx context.Context, c *gc.Collector, regions []string, ye
 		c.Task.End(err)
 		failed = errors.Join(failed, err)
 	}
-	if err := a.settle(); err != nil {
-		return err
-	}
+	a.settle()
 	for _, x := range results {
 		a.sayOrphan(x)
 	}

@@ -64,6 +64,7 @@ func (a *app) confirm(ctx context.Context, yes bool, format string, args ...any)
 	if !isTerminal(a.err) || !isTerminal(os.Stdin) {
 		return fault.New(fault.Usage, errors.New("nobody is there to confirm this"), "add --yes, or --dry-run to see what it would do")
 	}
+	a.settle()
 	fmt.Fprintf(a.err, format+" [y/N] ", args...)
 	limit, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()

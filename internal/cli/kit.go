@@ -41,7 +41,7 @@ func (k *Kit) Args(least, most int, what string) cobra.PositionalArgs { return a
 
 // AsRoot runs a verb as root of a user namespace when the user is not root.
 func (k *Kit) AsRoot(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
-	return asRoot(run)
+	return k.app.asRoot(run)
 }
 
 // Place says in which cloud steps are done, and where they find what they share.

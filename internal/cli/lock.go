@@ -59,7 +59,7 @@ The packages under aur: in a recipe are built when the lock is written.`,
 			return err
 		}
 		if builds { // packages have to be installed and built
-			return asRoot(run)(cmd, args)
+			return a.asRoot(run)(cmd, args)
 		}
 		return run(cmd, args)
 	}

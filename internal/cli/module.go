@@ -29,7 +29,7 @@ The folder OUTPUT/NAME then holds what it would after a build. The filesystem ha
 	}
 	set := recipeFlags(add)
 	out := outputFlag(add)
-	add.RunE = asRoot(func(cmd *cobra.Command, args []string) error {
+	add.RunE = a.asRoot(func(cmd *cobra.Command, args []string) error {
 		from, err := pipeline.OpenArtifact(args[0])
 		if err != nil {
 			return err

@@ -33,9 +33,7 @@ func (a *app) recipeVerb() *cobra.Command {
 				return err
 			}
 		}
-		if err := a.settle(); err != nil {
-			return err
-		}
+		a.settle()
 		for _, r := range all {
 			if a.json {
 				a.result("recipe", r)

@@ -71,9 +71,7 @@ func (a *app) reconcile(ctx context.Context, i *inspection, found [][]check.Find
 			errs = append(errs, i.mend(ctx, a, i.releases[n], ours))
 		}
 	}
-	if err := a.settle(); err != nil {
-		return err
-	}
+	a.settle()
 	err := errors.Join(errs...)
 	if err == nil {
 		err = a.say(map[string]any{"mended": mend, "left": leave, "dry_run": dry}, "%s", reconciled(mend, leave, dry))
@@ -89,6 +87,7 @@ func (a *app) sayMending(i *inspection, found [][]check.Finding) {
 	if a.json {
 		return // the findings of check are for programs
 	}
+	a.settle()
 	for n, all := range found {
 		for _, f := range all {
 			what := "leave"

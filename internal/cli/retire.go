@@ -81,9 +81,7 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 	looking.End(errors.Join(errs...))
 	todo := counts[retire.Deprecate] + counts[retire.Disable] + counts[retire.Deregister] + counts[retire.Record]
 	if dry || todo == 0 {
-		if err := a.settle(); err != nil {
-			return err
-		}
+		a.settle()
 		for _, decisions := range planned {
 			for _, d := range decisions {
 				a.sayDecision(retire.Result{Decision: d})
@@ -92,6 +90,7 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 		return errors.Join(errs...)
 	}
 	if !yes {
+		a.settle()
 		for _, decisions := range planned {
 			for _, d := range decisions {
 				fmt.Fprintf(a.err, "%s\n", d)
@@ -115,9 +114,7 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 		done = append(done, results...)
 	}
 	r.Task.End(errors.Join(errs...))
-	if err := a.settle(); err != nil {
-		return err
-	}
+	a.settle()
 	for _, x := range done {
 		a.sayDecision(x)
 	}
@@ -164,9 +161,7 @@ policy asks for it, the next ` + "`ingot retire`" + ` begins anew.`,
 			return err
 		}
 		all, err := r.Undo(cmd.Context(), args[0], *regions, *dry)
-		if e := a.settle(); e != nil {
-			return errors.Join(err, e)
-		}
+		a.settle()
 		for _, u := range all {
 			if a.json {
 				a.result("image", map[string]any{"region": u.Region, "image_id": u.ID, "enabled": u.Enabled, "public": u.Shared, "renewed": u.Renewed})

@@ -44,7 +44,7 @@ While ingot serve RECIPE... works for the same state folder, it is given the run
 	cmd.Flags().BoolVar(&f.anew, "new", false, "begin anew, and leave a run that was cancelled as it is")
 	cmd.Flags().BoolVar(&f.enabled, "enable", false, "let ingot serve start these images again, which it has given up after failures, and do nothing else")
 	cmd.Flags().StringVar(&f.approve, "approve", "", "approve `RUN`, which waits for it, and do nothing else")
-	work := asRoot(func(cmd *cobra.Command, args []string) error { return a.runOnce(cmd.Context(), f, args) })
+	work := a.asRoot(func(cmd *cobra.Command, args []string) error { return a.runOnce(cmd.Context(), f, args) })
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case f.approve != "":
@@ -66,9 +66,7 @@ func (a *app) drawPipelines(f *runFlags, paths []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.settle(); err != nil {
-		return err
-	}
+	a.settle()
 	for _, l := range lines {
 		p := l.Flow
 		if a.json {
@@ -158,6 +156,7 @@ func (a *app) runOnce(ctx context.Context, f *runFlags, paths []string) error {
 
 // sayRuns says how runs ended, below the progress.
 func (a *app) sayRuns(ctx context.Context, j *journal.Journal, runs []journal.Run, err error) error {
+	a.settle()
 	errs := []error{err}
 	failed := 0
 	for _, r := range runs {

@@ -90,9 +90,7 @@ func (a *app) foresee(ctx context.Context, f *runFlags, j *journal.Journal, line
 		}
 		all = append(all, v)
 	}
-	if err := a.settle(); err != nil {
-		return err
-	}
+	a.settle()
 	for _, v := range all {
 		a.sayForeseen(v)
 	}

@@ -38,7 +38,7 @@ that when it is started again. One process at a time does this for a state folde
 	listen := cmd.Flags().String("listen", "127.0.0.1:8080", "`ADDRESS` to listen on")
 	f := addLineFlags(cmd)
 	cmd.Flags().IntVar(&f.disableAfter, "disable-after", 3, "start an image no more after so `MANY` failures in a row (0: never give up)")
-	work := asRoot(func(cmd *cobra.Command, args []string) error { return a.serveLines(cmd.Context(), f, *listen, args) })
+	work := a.asRoot(func(cmd *cobra.Command, args []string) error { return a.serveLines(cmd.Context(), f, *listen, args) })
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return work(cmd, args)

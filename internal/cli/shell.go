@@ -25,7 +25,7 @@ until the next build, which starts from a new one.`,
 	}
 	set := recipeFlags(cmd)
 	network := cmd.Flags().Bool("network", false, "let it use the network")
-	cmd.RunE = asRoot(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.asRoot(func(cmd *cobra.Command, args []string) error {
 		root := args[0]
 		if info, err := os.Stat(root); err != nil || !info.IsDir() {
 			t, err := a.treeOf(cmd.Context(), root, set)
@@ -35,9 +35,7 @@ until the next build, which starts from a new one.`,
 			defer t.Release()
 			root = t.Root
 		}
-		if err := a.settle(); err != nil {
-			return err
-		}
+		a.settle()
 		sb, err := sandbox.Open(cmd.Context(), sandbox.Config{Root: root, Network: *network})
 		if err != nil {
 			return err

@@ -29,7 +29,7 @@ tree stays in the cache and its path is printed.`,
 	}
 	set := recipeFlags(cmd)
 	out := cmd.Flags().StringP("output", "o", "", "archive to write (`FILE`.tar, .tar.gz or .tar.zst)")
-	cmd.RunE = asRoot(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.asRoot(func(cmd *cobra.Command, args []string) error {
 		r, err := one(args[0], set)
 		if err != nil {
 			return err
@@ -122,7 +122,7 @@ Exits with 0 when they are equal, and with 1 when they differ.`,
 	}
 	ignore := cmd.Flags().StringSlice("ignore", nil, "leave out paths that match this `GLOB`; may be repeated")
 	times := cmd.Flags().Bool("times", false, "compare times of modification too")
-	cmd.RunE = asRoot(func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = a.asRoot(func(cmd *cobra.Command, args []string) error {
 		var sources [2]tree.Source
 		for i, path := range args {
 			src, c, err := openSource(path)
@@ -136,9 +136,7 @@ Exits with 0 when they are equal, and with 1 when they differ.`,
 		if err != nil {
 			return err
 		}
-		if err := a.settle(); err != nil {
-			return err
-		}
+		a.settle()
 		for _, d := range diffs {
 			if a.json {
 				a.result("difference", d)

@@ -53,7 +53,7 @@ $INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
 	arns := cmd.Flags().StringSlice("activity", nil, "`ARNS` of the activities to take steps from")
 	idle := cmd.Flags().Duration("idle", 0, "end when no step came for so long (default never)")
 	beat := cmd.Flags().Duration("beat", 30*time.Second, "give a sign of life so often")
-	cmd.RunE = asRoot(func(cmd *cobra.Command, _ []string) error {
+	cmd.RunE = a.asRoot(func(cmd *cobra.Command, _ []string) error {
 		if len(*arns) == 0 || *bucket == "" {
 			return fault.New(fault.Usage, errors.New("a worker needs --activity and --bucket"), "`aws cloudformation describe-stacks` shows those of a deployment")
 		}
