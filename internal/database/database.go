@@ -20,10 +20,12 @@ import (
 
 // SQLite's result codes that have a kind here (https://www.sqlite.org/rescode.html).
 const (
-	sqliteBusy    = 5
-	sqliteCorrupt = 11
-	sqliteFull    = 13
-	sqliteNotADB  = 26
+	sqliteBusy     = 5
+	sqliteReadOnly = 8
+	sqliteCorrupt  = 11
+	sqliteFull     = 13
+	sqliteCantOpen = 14
+	sqliteNotADB   = 26
 )
 
 // DB is an open database.
@@ -116,6 +118,8 @@ func Explain(err error) error {
 	switch e.Code() & 0xff {
 	case sqliteBusy:
 		return fault.New(fault.Exists, err, "another process has been writing to the database for 10 seconds; end it, or try again")
+	case sqliteReadOnly, sqliteCantOpen:
+		return fault.New(fault.Host, err, "it must be a file, in a folder that is there and that you may write to")
 	case sqliteFull:
 		return fault.New(fault.Space, err, "")
 	case sqliteCorrupt, sqliteNotADB:

@@ -98,7 +98,8 @@ func Newf(kind Kind, format string, args ...any) error {
 }
 
 // KindOf returns the kind of the outermost Error in err's tree. An error that has none is judged by what
-// the system said: no space left is Space, a missing file Missing, a refused permission Host.
+// the system said: no space left is Space, a missing file Missing, a refused permission Host, a folder where a file should be (or
+// the other way round) Input.
 func KindOf(err error) Kind {
 	var e *Error
 	switch {
@@ -110,6 +111,8 @@ func KindOf(err error) Kind {
 		return Missing
 	case errors.Is(err, fs.ErrPermission):
 		return Host
+	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR):
+		return Input
 	}
 	return Bug
 }

@@ -28,6 +28,8 @@ func TestKindHintExit(t *testing.T) {
 		{"full disk, hint", New(Space, fmt.Errorf("writing: %w", syscall.EDQUOT), "a larger one"), Space, "a larger one", 9},
 		{"missing file", &fs.PathError{Err: syscall.ENOENT}, Missing, "", 15},
 		{"no permission", &fs.PathError{Err: syscall.EACCES}, Host, "", 8},
+		{"a folder for a file", &fs.PathError{Err: syscall.EISDIR}, Input, "", 3},
+		{"a file for a folder", &fs.PathError{Err: syscall.ENOTDIR}, Input, "", 3},
 		{"cancelled", fmt.Errorf("fetching: %w", context.Canceled), Bug, "", ExitInterrupted},
 		{"unknown", errors.New("x"), Bug, "", 1},
 	} {

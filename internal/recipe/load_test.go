@@ -134,6 +134,7 @@ func TestLoadErrors(t *testing.T) {
 		{"escape", head + "files:\n  - {path: /a/../b, content: x}\n", "no clean absolute path"},
 		{"variable", head + "release: ${rel}\nvariables: {release: x}\n", `no variable named "rel"; did you mean "release"?`},
 		{"matrix name", "matrix: {a: [1, 2]}\n" + head, `name: two images of the matrix are called "x"`},
+		{"empty", "# nothing\n", "r.yaml: it is empty"},
 		{"two documents", head + "---\nname: y\n", "holds 2 YAML documents"},
 		{"broken yaml", "name: [x\n", "r.yaml"},
 		{"merge key", "a: &a {name: x}\n<<: *a\n", "merge keys are not supported"},

@@ -97,7 +97,10 @@ func parse(file string, data []byte) (*node, error) {
 		}
 		return nil, fault.Newf(fault.Input, "%s:%s", file, text)
 	}
-	if len(f.Docs) != 1 || f.Docs[0].Body == nil {
+	if len(f.Docs) == 0 || len(f.Docs) == 1 && f.Docs[0].Body == nil {
+		return nil, fault.New(fault.Input, fmt.Errorf("%s: it is empty", file), "`ingot init` writes a first recipe")
+	}
+	if len(f.Docs) > 1 {
 		return nil, fault.Newf(fault.Input, "%s: holds %d YAML documents, a recipe is one", file, len(f.Docs))
 	}
 	c := converter{file: file, anchors: map[string]anchor{}}

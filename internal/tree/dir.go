@@ -100,7 +100,7 @@ func (d *dir) open(name string) (*os.File, error) {
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = errors.New("not a regular file")
+		err = fault.Newf(fault.Input, "not a regular file")
 	}
 	if err == nil {
 		err = unix.SetNonblock(fd, false)
