@@ -37,6 +37,13 @@ Every verb can be stopped at any point and run again. Start with:
 	}
 	a.dress(root)
 	root.AddCommand(a.verbs()...)
+	version, run := root.Flags().Bool("version", false, "print the version, as the verb does"), root.RunE
+	root.RunE = func(cmd *cobra.Command, args []string) error {
+		if *version {
+			return a.sayVersion()
+		}
+		return run(cmd, args)
+	}
 	return root
 }
 
@@ -57,10 +64,13 @@ func (a *app) dress(root *cobra.Command) {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fault.New(fault.Usage, err, "see `"+cmd.CommandPath()+" --help`")
 	})
-	root.SetHelpCommand(&cobra.Command{Use: "help [verb]", Short: "Explain a verb", RunE: func(cmd *cobra.Command, args []string) error {
-		c, _, err := root.Find(args)
+	root.SetHelpCommand(&cobra.Command{Use: "help [verb]", Short: "Explain a verb", RunE: func(_ *cobra.Command, args []string) error {
+		c, rest, err := root.Find(args)
 		if err != nil {
 			return fault.New(fault.Usage, err, "")
+		}
+		if len(rest) > 0 {
+			return unknownVerb(c, rest[0])
 		}
 		return c.Help()
 	}})
@@ -73,12 +83,14 @@ func (a *app) dress(root *cobra.Command) {
 	root.Args = cobra.ArbitraryArgs
 }
 
-func unknownVerb(root *cobra.Command, name string) error {
-	hint := "see `" + root.Name() + " --help`"
-	if near := root.SuggestionsFor(name); len(near) > 0 {
-		hint = "did you mean `" + root.Name() + " " + strings.Join(near, "` or `"+root.Name()+" ") + "`?"
+// unknownVerb is the error for a verb that a command has not.
+func unknownVerb(of *cobra.Command, name string) error {
+	path := of.CommandPath()
+	hint := "see `" + path + " --help`"
+	if near := of.SuggestionsFor(name); len(near) > 0 {
+		hint = "did you mean `" + path + " " + strings.Join(near, "` or `"+path+" ") + "`?"
 	}
-	return fault.New(fault.Usage, fmt.Errorf("there is no verb %q", name), hint)
+	return fault.New(fault.Usage, fmt.Errorf("%s has no verb %q", path, name), hint)
 }
 
 // args says how many arguments a verb takes, with an error of kind Usage.
