@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ingot/internal/fault"
 	"ingot/internal/pipeline"
 	"ingot/internal/recipe"
 )
@@ -44,6 +45,9 @@ func (a *app) cacheVerb() *cobra.Command {
 	days := prune.Flags().Int("days", 30, "keep what was used within this many `DAYS`; 0 removes everything")
 	dry := prune.Flags().Bool("dry-run", false, "say how much would be freed, and remove nothing")
 	prune.RunE = a.asRoot(func(cmd *cobra.Command, _ []string) error {
+		if *days < 0 {
+			return fault.Newf(fault.Usage, "--days %d: nothing is used in the future; 0 removes everything", *days)
+		}
 		f, err := a.foundry()
 		if err != nil {
 			return err

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -47,6 +49,20 @@ publish:
   regions: [us-east-1]
 `
 
+// notInNames is what the names of images do not hold, and cannot begin with.
+var notInNames = regexp.MustCompile(`^[^a-z0-9]+|[^a-z0-9._-]+`)
+
+// imageName makes a name for an image of that of its recipe's file.
+func imageName(path string) string {
+	base := strings.ToLower(filepath.Base(path))
+	name := notInNames.ReplaceAllString(strings.TrimSuffix(base, filepath.Ext(base)), "-")
+	name = strings.Trim(name[:min(len(name), maxImageName)], "-")
+	return cmp.Or(name, "my-image")
+}
+
+// maxImageName is how long the name of an image may be, in bytes.
+const maxImageName = 63
+
 func (a *app) initVerb() *cobra.Command {
 	return &cobra.Command{
 		Use:   "init [FILE]",
@@ -58,7 +74,7 @@ func (a *app) initVerb() *cobra.Command {
 			if len(args) > 0 {
 				path = args[0]
 			}
-			name := strings.ToLower(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))
+			name := imageName(path)
 			f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 			if errors.Is(err, fs.ErrExist) {
 				return fault.New(fault.Exists, fmt.Errorf("%s is already there", path), "name another file")

@@ -62,15 +62,19 @@ func (a *app) retirer(ctx context.Context, t publish.Target) (*retire.Retirer, e
 
 // retire decides about the images of a recipe, asks once, and does it.
 func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recipe, yes, dry bool) error {
-	planned := make([][]retire.Decision, len(all))
+	planned, policies := make([][]retire.Decision, len(all)), make([]retire.Policy, len(all))
+	for n, image := range all {
+		var err error
+		if policies[n], err = pipeline.RetirePolicy(image); err != nil {
+			return err
+		}
+	}
 	var errs []error
 	counts := map[retire.Action]int{}
 	looking := a.reporter.Begin("look for AMIs", 0, progress.Items)
 	for n, image := range all {
 		var err error
-		if r.Policy, err = pipeline.RetirePolicy(image); err != nil {
-			return err
-		}
+		r.Policy = policies[n]
 		if planned[n], err = r.Plan(ctx, image.Name); err != nil {
 			errs = append(errs, err)
 		}
@@ -97,16 +101,13 @@ func (a *app) retire(ctx context.Context, r *retire.Retirer, all []*recipe.Recip
 			}
 		}
 	}
-	if err := a.confirm(ctx, yes, "Deprecate %d, disable %d and deregister %d AMIs?", counts[retire.Deprecate], counts[retire.Disable], counts[retire.Deregister]); err != nil {
+	if err := a.confirm(ctx, yes, "Deprecate %d, disable %d and deregister %s?", counts[retire.Deprecate], counts[retire.Disable], count(counts[retire.Deregister], "AMI")); err != nil {
 		return err
 	}
 	r.Task = a.reporter.Begin("retire", 0, progress.Items)
 	var done []retire.Result
 	for n, image := range all {
-		var err error
-		if r.Policy, err = pipeline.RetirePolicy(image); err != nil {
-			return err
-		}
+		r.Policy = policies[n]
 		results, err := r.Apply(ctx, image.Name, planned[n])
 		if err != nil {
 			errs = append(errs, err)

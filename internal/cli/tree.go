@@ -23,13 +23,17 @@ func (a *app) treeVerb() *cobra.Command {
 		Use:   "tree RECIPE",
 		Short: "Make the root filesystem of a recipe, and export it as an archive",
 		Long: `Make the root filesystem of a recipe, as a build does, and export it as a tar archive for systemd-nspawn,
-chroot or docker import. The name decides the compression: .tar, .tar.gz or .tar.zst. Without --output the
+chroot or docker import. The name decides the compression: .tar, .tar.gz (or .tgz) or .tar.zst. Without --output the
 tree stays in the cache and its path is printed.`,
 		Args: args(1, 1, "one recipe"),
 	}
 	set := recipeFlags(cmd)
 	out := cmd.Flags().StringP("output", "o", "", "archive to write (`FILE`.tar, .tar.gz or .tar.zst)")
 	cmd.RunE = a.asRoot(func(cmd *cobra.Command, args []string) error {
+		pack, err := compression(*out)
+		if err != nil { // before minutes of installing
+			return err
+		}
 		r, err := one(args[0], set)
 		if err != nil {
 			return err
@@ -50,7 +54,7 @@ tree stays in the cache and its path is printed.`,
 		if *out == "" {
 			return a.say(map[string]string{"tree": t.Root}, "%s", t.Root)
 		}
-		err = export(*out, func(w io.Writer) error {
+		err = export(*out, pack, func(w io.Writer) error {
 			src, err := tree.Dir(t.Root)
 			if err != nil {
 				return err
@@ -66,25 +70,31 @@ tree stays in the cache and its path is printed.`,
 	return cmd
 }
 
-// export writes a file through the compression that its name asks for, whole or not at all.
-func export(path string, write func(io.Writer) error) error {
+// compression returns what compresses an archive of this name; "" is an archive that nobody asked for.
+func compression(path string) (func(io.Writer) (io.WriteCloser, error), error) {
+	switch {
+	case path == "":
+		return nil, nil
+	case strings.HasSuffix(path, ".tar.zst"):
+		return func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }, nil
+	case strings.HasSuffix(path, ".tar.gz"), strings.HasSuffix(path, ".tgz"):
+		return func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil }, nil
+	case strings.HasSuffix(path, ".tar"):
+		return func(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil }, nil
+	}
+	return nil, fault.Newf(fault.Usage, "exporting a tree to %s: the name must end in .tar, .tar.gz, .tgz or .tar.zst", path)
+}
+
+// export writes a compressed file, whole or not at all.
+func export(path string, pack func(io.Writer) (io.WriteCloser, error), write func(io.Writer) error) error {
 	f, err := renameio.NewPendingFile(path, renameio.WithPermissions(0o644))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Cleanup() }() // of a file that has not taken its place
-	var w io.WriteCloser
-	switch {
-	case strings.HasSuffix(path, ".tar.zst"):
-		if w, err = zstd.NewWriter(f); err != nil {
-			return err
-		}
-	case strings.HasSuffix(path, ".tar.gz"), strings.HasSuffix(path, ".tgz"):
-		w = gzip.NewWriter(f)
-	case strings.HasSuffix(path, ".tar"):
-		w = nopCloser{f}
-	default:
-		return fault.Newf(fault.Usage, "the name must end in .tar, .tar.gz or .tar.zst")
+	w, err := pack(f)
+	if err != nil {
+		return err
 	}
 	if err := errors.Join(write(w), w.Close()); err != nil {
 		return err
