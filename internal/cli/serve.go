@@ -13,11 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"ingot/internal/factory"
-	"ingot/internal/fault"
 	"ingot/internal/httpserve"
+	"ingot/internal/pipeline"
 	"ingot/internal/web"
 )
 
@@ -54,7 +53,7 @@ func (a *app) serveCatalog(ctx context.Context, address string) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}
-	l, err := listen(ctx, address)
+	l, err := pipeline.Listen(ctx, address)
 	if err != nil {
 		if servesAlready(ctx, address) {
 			return a.say(map[string]string{"url": "http://" + address}, "The catalogue is being served already: http://%s", address)
@@ -93,7 +92,7 @@ func (a *app) serveLines(ctx context.Context, f *lineFlags, address string, path
 	if err != nil {
 		return err
 	}
-	l, err := listen(ctx, address)
+	l, err := pipeline.Listen(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -105,28 +104,16 @@ func (a *app) serveLines(ctx context.Context, f *lineFlags, address string, path
 	return both.Wait()
 }
 
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err == nil {
-		return l, nil
-	}
-	err = fmt.Errorf("listening on %s: %w", address, err)
-	switch {
-	case errors.Is(err, unix.EADDRINUSE):
-		err = fault.New(fault.Exists, err, "stop what listens there, or choose another address with --listen")
-	case !errors.Is(err, unix.EACCES): // which says enough
-		err = fault.New(fault.Usage, err, "an address is HOST:PORT, such as 127.0.0.1:8080, with a host of this machine")
-	}
-	return nil, err
-}
-
 // serveOn serves the catalogue, and the runs where there are any, until ctx ends.
 func (a *app) serveOn(ctx context.Context, l net.Listener, runs web.Runs, with string) error {
 	store, err := a.catalog(ctx)
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
-	fmt.Fprintf(a.out, "Serving the catalogue%s: http://%s (Ctrl-C stops it)\n", with, l.Addr())
+	url := "http://" + l.Addr().String()
+	if err := a.say(map[string]string{"url": url}, "Serving the catalogue%s: %s (Ctrl-C stops it)", with, url); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	handler := web.Handler(store, web.Options{Version: Version, Runs: runs, Failed: func(r *http.Request, err error) {
 		a.reporter.Logf("%s %s: %v", r.Method, r.URL.Path, err)
 	}})

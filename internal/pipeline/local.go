@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"golang.org/x/sys/unix"
 
 	"ingot/internal/fault"
 	"ingot/internal/publish"
@@ -74,9 +75,9 @@ func ListenRegion(ctx context.Context, dir, address, faults string, now func() t
 	if err != nil {
 		return e, nil, nil, err
 	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	l, err := Listen(ctx, address)
 	if err != nil {
-		return e, nil, nil, errors.Join(busy(err, address), r.Close())
+		return e, nil, nil, errors.Join(err, r.Close())
 	}
 	c := r.Credentials()
 	e = Endpoint{URL: "http://" + l.Addr().String(), AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey, Account: c.AccountID}
@@ -94,7 +95,18 @@ func ListenRegion(ctx context.Context, dir, address, faults string, now func() t
 	return e, func(ctx context.Context) error { return r.Serve(ctx, l) }, close, nil
 }
 
-// busy gives the error of an address in use its kind.
-func busy(err error, address string) error {
-	return fault.New(fault.Exists, fmt.Errorf("listening on %s: %w", address, err), "stop what listens there, or choose another address with --listen")
+// Listen listens on a TCP address. One in use is an error of kind fault.Exists, one that cannot be had of kind fault.Usage.
+func Listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err == nil {
+		return l, nil
+	}
+	err = fmt.Errorf("listening on %s: %w", address, err)
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		err = fault.New(fault.Exists, err, "stop what listens there, or choose another address with --listen")
+	case !errors.Is(err, unix.EACCES): // which says enough
+		err = fault.New(fault.Usage, err, "an address is HOST:PORT, such as 127.0.0.1:8080, with a host of this machine")
+	}
+	return nil, err
 }
