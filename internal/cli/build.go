@@ -143,6 +143,20 @@ func (a *app) sayBuilt(art *pipeline.Artifact, fresh bool) error {
 		art.Disk(), len(m.Packages), bytesText(m.DiskSize), m.Blocks, bytesText(int64(m.Blocks)*disk.BlockSize), publicly, m.Disk, art.Dir)
 }
 
+// artifactOf returns the artifact that an argument names: that in a folder, without a recipe, or what the build of
+// a recipe made, with the recipe as it is now.
+func artifactOf(arg, out string, set settings) (art *pipeline.Artifact, r *recipe.Recipe, err error) {
+	if info, err := os.Stat(arg); err == nil && info.IsDir() {
+		art, err = pipeline.OpenArtifact(arg)
+		return art, nil, err
+	}
+	if r, err = one(arg, set); err != nil {
+		return nil, nil, err
+	}
+	art, err = pipeline.OpenArtifact(filepath.Join(out, r.Name))
+	return art, r, err
+}
+
 func (a *app) installVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "install RECIPE DEVICE...",

@@ -170,8 +170,7 @@ type storeFlags struct {
 func (s *storeFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&s.region, "region", "", "`REGION` of the bucket (default $AWS_REGION, $AWS_DEFAULT_REGION or us-east-1)")
-	f.StringVar(&s.target.Endpoint, "endpoint", "", "`URL` of another S3, or local for the local region (default $INGOT_ENDPOINT)")
-	f.StringVar(&s.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	addTarget(cmd, &s.target, "S3")
 }
 
 // bucket connects to the bucket of a location.

@@ -67,8 +67,7 @@ MANIFEST is a file, which is replaced and kept as MANIFEST.bak, or s3://BUCKET/â
 	f.StringVar(&o.RamdiskID, "ramdisk", "", "`ID` of the ramdisk there")
 	f.BoolVar(&o.AnySignature, "any-signature", false, "take a manifest that is unsigned, or was edited after signing")
 	f.StringVar(&from, "from-region", "", "`REGION` of the bucket that the manifest is in")
-	f.StringVar(&s.target.Endpoint, "endpoint", "", "`URL` of another S3, or local for the local region (default $INGOT_ENDPOINT)")
-	f.StringVar(&s.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	addTarget(cmd, &s.target, "S3")
 	dry := f.Bool("dry-run", false, "say what would change, and write nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		if o.Key, err = readKey(key); err != nil {

@@ -2,15 +2,11 @@ package cli
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"ingot/internal/fault"
-	"ingot/internal/pipeline"
-	"ingot/internal/recipe"
 )
 
 func (a *app) cacheVerb() *cobra.Command {
@@ -64,18 +60,4 @@ func (a *app) cacheVerb() *cobra.Command {
 	})
 	cmd.AddCommand(prune)
 	return cmd
-}
-
-// artifactOf returns the artifact that an argument names: that in a folder, without a recipe, or what the build of
-// a recipe made, with the recipe as it is now.
-func artifactOf(arg, out string, set settings) (art *pipeline.Artifact, r *recipe.Recipe, err error) {
-	if info, err := os.Stat(arg); err == nil && info.IsDir() {
-		art, err = pipeline.OpenArtifact(arg)
-		return art, nil, err
-	}
-	if r, err = one(arg, set); err != nil {
-		return nil, nil, err
-	}
-	art, err = pipeline.OpenArtifact(filepath.Join(out, r.Name))
-	return art, r, err
 }

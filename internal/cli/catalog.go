@@ -2,10 +2,13 @@ package cli
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ingot/internal/catalog"
+	"ingot/internal/fault"
 )
 
 func (a *app) catalogVerb() *cobra.Command {
@@ -19,12 +22,15 @@ func (a *app) catalogVerb() *cobra.Command {
 	cmd.Flags().StringVar(&f.Name, "name", "", "only images of this `NAME`")
 	cmd.Flags().StringVar(&f.Arch, "arch", "", "only this architecture: x86_64 or arm64")
 	cmd.Flags().StringVar(&f.Region, "region", "", "only what is in this `REGION`")
-	cmd.Flags().StringVar(&f.State, "state", "", "only this `STATE`: candidate, verified, public, deprecated, retired")
+	cmd.Flags().StringVar(&f.State, "state", "", "only this `STATE`: "+strings.Join(catalog.States(), ", "))
 	cmd.AddCommand(a.catalogBackupVerb(), a.catalogRestoreVerb(), a.catalogExportVerb(), a.catalogCopyVerb(), a.catalogOutdatedVerb())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		store, err := a.catalog(cmd.Context())
 		if err != nil {
 			return err
+		}
+		if f.State != "" && !slices.Contains(catalog.States(), f.State) {
+			return fault.Newf(fault.Usage, "--state %s: it is none of %s", f.State, strings.Join(catalog.States(), ", "))
 		}
 		if len(args) == 1 {
 			r, err := store.Get(cmd.Context(), args[0])

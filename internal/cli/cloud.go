@@ -9,9 +9,14 @@ import (
 // target adds the flags that say which cloud is meant, and as whom to speak to it.
 func target(cmd *cobra.Command) *publish.Target {
 	var t publish.Target
-	cmd.Flags().StringVar(&t.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
-	cmd.Flags().StringVar(&t.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	addTarget(cmd, &t, "EC2")
 	return &t
+}
+
+// addTarget is target for a value that is there already; service is what is spoken to first.
+func addTarget(cmd *cobra.Command, t *publish.Target, service string) {
+	cmd.Flags().StringVar(&t.Endpoint, "endpoint", "", "`URL` of another "+service+", or local for the local region (default $INGOT_ENDPOINT)")
+	cmd.Flags().StringVar(&t.Profile, "profile", "", "`PROFILE` of the AWS configuration")
 }
 
 // caution adds the flags of verbs that take something away.

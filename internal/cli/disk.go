@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -36,10 +37,15 @@ func (a *app) diskVerb() *cobra.Command {
 		at := clean(args[1:])
 		found := false
 		err = src.Walk(cmd.Context(), func(e tree.Entry) error {
-			below := at == "." || e.Path == at || strings.HasPrefix(e.Path, at+"/")
+			folder := e.Mode&0o170000 == 0o040000
+			above := e.Path == "." || e.Path == at || strings.HasPrefix(at, e.Path+"/")
+			below := e.Path != "." && (at == "." || strings.HasPrefix(e.Path, at+"/"))
 			found = found || e.Path == at
-			if below && (*deep || e.Path == at && e.Mode&0o170000 != 0o040000 || path.Dir(e.Path) == at && e.Path != ".") {
-				fmt.Fprintln(a.out, e.Listing())
+			if below || e.Path == at && !folder {
+				a.sayEntry(e)
+			}
+			if folder && !above && !(below && *deep) {
+				return fs.SkipDir
 			}
 			return nil
 		})
@@ -75,6 +81,18 @@ func (a *app) diskVerb() *cobra.Command {
 	}
 	cmd.AddCommand(ls, cat)
 	return cmd
+}
+
+func (a *app) sayEntry(e tree.Entry) {
+	if !a.json {
+		fmt.Fprintln(a.out, e.Listing())
+		return
+	}
+	v := map[string]any{"path": "/" + e.Path, "mode": e.Mode, "uid": e.UID, "gid": e.GID, "size": e.Size, "mtime": e.MTime.UTC()}
+	if e.Target != "" {
+		v["target"] = e.Target
+	}
+	a.result("entry", v)
 }
 
 // clean turns a path as people write it into an Entry's.

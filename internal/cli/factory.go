@@ -39,8 +39,7 @@ type lineFlags struct {
 func addLineFlags(cmd *cobra.Command) *lineFlags {
 	f := &lineFlags{set: recipeFlags(cmd), output: outputFlag(cmd)}
 	cmd.Flags().StringSliceVar(&f.regions, "region", nil, "`REGIONS` to publish to, instead of the recipes'")
-	cmd.Flags().StringVar(&f.target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
-	cmd.Flags().StringVar(&f.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	addTarget(cmd, &f.target, "EC2")
 	cmd.Flags().StringVarP(&f.key, "key", "k", "", "your private key (PEM `FILE`), for images of the kind instance-store")
 	cmd.Flags().StringVar(&f.bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipes'; may use {region} and {account}")
 	cmd.Flags().BoolVar(&f.create, "create-bucket", false, "make the bucket where there is none")

@@ -4,14 +4,11 @@ import (
 	"context"
 	"io"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ingot/internal/deploy/depot"
 	"ingot/internal/deploy/station"
-	"ingot/internal/factory/asl"
-	"ingot/internal/progress"
 	"ingot/internal/publish"
 )
 
@@ -55,8 +52,7 @@ type Place struct {
 // PlaceFlags adds the flags that say where things are.
 func (k *Kit) PlaceFlags(cmd *cobra.Command) *Place {
 	p := &Place{}
-	cmd.Flags().StringVar(&p.target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
-	cmd.Flags().StringVar(&p.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	addTarget(cmd, &p.target, "EC2")
 	cmd.Flags().StringVar(&p.depot, "depot", "", "what the workers share: `FOLDER`, or s3://BUCKET (default the folder depot below the state folder)")
 	cmd.Flags().StringVar(&p.region, "depot-region", "", "`REGION` of the bucket (default us-east-1)")
 	return p
@@ -76,9 +72,7 @@ func (k *Kit) Stations(ctx context.Context, p *Place) (heavy, light *station.Sta
 		return nil, nil, err
 	}
 	heavy.Heavy = true
-	heavy.Watch = func(r *asl.Request, e progress.Event) {
-		a.showEvent("run "+r.Run+" "+strings.TrimSpace(r.Step+" "+r.Item), e)
-	}
+	heavy.Watch = a.watchRequest
 	dir := filepath.Join(filepath.Dir(heavy.Dir), "light")
 	light = &station.Station{Factory: heavy.Factory.Twin(filepath.Join(dir, "out")), Tasks: heavy.Tasks, Depot: heavy.Depot,
 		Dir: filepath.Join(dir, "recipes"), Watch: heavy.Watch}

@@ -31,7 +31,7 @@ region that has no AMI gets one. What it cannot mend it leaves, and exits with 1
 			return err
 		}
 		_, found, err := i.look(cmd.Context(), a)
-		return errors.Join(err, a.reconcile(cmd.Context(), i, found, *yes, *dry))
+		return a.reconcile(cmd.Context(), i, found, err, *yes, *dry)
 	}
 	return cmd
 }
@@ -44,7 +44,8 @@ func (i *inspection) mendable(w *check.Wanted, f check.Finding) bool {
 	return f.Mend != check.Nothing
 }
 
-func (a *app) reconcile(ctx context.Context, i *inspection, found [][]check.Finding, yes, dry bool) error {
+// reconcile mends what was found; unseen is why it may not be all there is.
+func (a *app) reconcile(ctx context.Context, i *inspection, found [][]check.Finding, unseen error, yes, dry bool) error {
 	mend, leave := 0, 0
 	for n, all := range found {
 		for _, f := range all {
@@ -58,12 +59,12 @@ func (a *app) reconcile(ctx context.Context, i *inspection, found [][]check.Find
 	if dry || !yes {
 		a.sayMending(i, found)
 	}
-	var errs []error
 	if mend > 0 && !dry {
 		if err := a.confirm(ctx, yes, "Mend %s?", count(mend, "difference")); err != nil {
-			return err
+			return errors.Join(unseen, err)
 		}
 	}
+	var errs []error
 	for n, all := range found {
 		ours := slices.Clone(all)
 		ours = slices.DeleteFunc(ours, func(f check.Finding) bool { return !i.mendable(i.releases[n], f) })
@@ -73,13 +74,13 @@ func (a *app) reconcile(ctx context.Context, i *inspection, found [][]check.Find
 	}
 	a.settle()
 	err := errors.Join(errs...)
-	if err == nil {
+	if err == nil && (unseen == nil || mend+leave > 0) {
 		err = a.say(map[string]any{"mended": mend, "left": leave, "dry_run": dry}, "%s", reconciled(mend, leave, dry))
 	}
 	if err == nil && leave > 0 {
 		err = fault.New(fault.Verdict, fmt.Errorf("reconcile cannot mend %s", count(leave, "difference")), "see `ingot check`")
 	}
-	return err
+	return errors.Join(unseen, err)
 }
 
 // sayMending says what would be done about each difference.

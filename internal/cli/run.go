@@ -185,6 +185,7 @@ func (a *app) orderElsewhere(ctx context.Context, f *runFlags, j *journal.Journa
 	}
 	ordered := time.Now()
 	var runs []journal.Run
+	var errs []error
 	for _, id := range ids {
 		r, err := a.follow(ctx, j, id, func(r journal.Run) error {
 			if r.State != journal.Queued || time.Since(ordered) < beginWithin {
@@ -192,12 +193,16 @@ func (a *app) orderElsewhere(ctx context.Context, f *runFlags, j *journal.Journa
 			}
 			return errors.Join(busy, j.Cancel(ctx, id)) // it drives other images
 		})
-		if err != nil {
-			return err
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			errs = append(errs, err)
+		default:
+			runs = append(runs, r)
 		}
-		runs = append(runs, r)
 	}
-	return a.sayRuns(ctx, j, runs, nil)
+	return a.sayRuns(ctx, j, runs, errors.Join(errs...))
 }
 
 // follow shows the log of a run until it is over, or check fails.

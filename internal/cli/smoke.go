@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -41,5 +40,5 @@ func (a *app) smoke(ctx context.Context, w *publication, s *smokeFlags) error {
 			Smoke: recipe.Smoke{Type: s.kind, Subnet: s.subnet}})
 		return err
 	}
-	return errors.New("there is no region to launch it in")
+	return fault.Newf(fault.Unreachable, "launching the AMI: no region has it")
 }

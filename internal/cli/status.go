@@ -62,8 +62,11 @@ func (a *app) sayPipelines(ctx context.Context, j *journal.Journal, limit int) e
 			a.result("run", r)
 			continue
 		}
-		error, _, _ := strings.Cut(r.Error, "\n")
-		fmt.Fprintln(a.out, strings.TrimRight(fmt.Sprintf("%5d  %s  %-20s %-9s  %8s  %-16s %s", r.ID, r.Created.Format(clockFormat), r.Pipeline, r.State, took(r.Started, r.Ended), r.Cause, error), " "))
+		why, _, _ := strings.Cut(r.Error, "\n")
+		fmt.Fprintln(a.out, strings.TrimRight(fmt.Sprintf("%5d  %s  %-20s %-9s  %8s  %-16s %s", r.ID, r.Created.Format(clockFormat), r.Pipeline, r.State, took(r.Started, r.Ended), r.Cause, why), " "))
+	}
+	if len(pipelines)+len(runs) == 0 && !a.json {
+		fmt.Fprintln(a.err, "Nothing has run yet: `ingot run RECIPE` does it once, `ingot serve RECIPE` whenever it is due")
 	}
 	return nil
 }
@@ -180,17 +183,21 @@ func (a *app) cancelVerb() *cobra.Command {
 		}
 		limit, cancel := context.WithTimeout(ctx, cancelLimit)
 		defer cancel()
-		for !r.State.Over() {
-			if r, err = j.Run(limit, r.ID); err != nil {
+		for {
+			if r, err = j.Run(ctx, r.ID); err != nil {
 				return err
 			}
+			if r.State.Over() {
+				return a.say(r, "Run %d of %s is %s", r.ID, r.Pipeline, r.State)
+			}
 			select {
+			case <-ctx.Done():
+				return ctx.Err()
 			case <-limit.Done():
 				return fault.Newf(fault.Unreachable, "run %d was asked to end, and goes on after %v", r.ID, cancelLimit)
 			case <-time.After(200 * time.Millisecond):
 			}
 		}
-		return a.say(r, "Run %d of %s is %s", r.ID, r.Pipeline, r.State)
 	}
 	return cmd
 }

@@ -45,8 +45,7 @@ $INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
 		Args: args(0, 0, "no arguments"),
 	}
 	f := &stationFlags{}
-	cmd.Flags().StringVar(&f.target.Endpoint, "endpoint", "", "`URL` of another EC2, or local for the local region (default $INGOT_ENDPOINT)")
-	cmd.Flags().StringVar(&f.target.Profile, "profile", "", "`PROFILE` of the AWS configuration")
+	addTarget(cmd, &f.target, "EC2")
 	cmd.Flags().StringVar(&f.region, "region", "", "`REGION` of the deployment (default that of the first activity)")
 	bucket := cmd.Flags().String("bucket", "", "`BUCKET` of the deployment")
 	cmd.Flags().StringVar(&f.catalog, "catalog", "", "catalogue of the deployment, as dynamodb:`TABLE` (default the one of this machine)")
@@ -67,9 +66,7 @@ $INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
 			return err
 		}
 		st.Heavy = true
-		st.Watch = func(r *asl.Request, e progress.Event) {
-			a.showEvent("run "+r.Run+" "+strings.TrimSpace(r.Step+" "+r.Item), e)
-		}
+		st.Watch = a.watchRequest
 		host, err := os.Hostname()
 		if err != nil {
 			return err
@@ -79,6 +76,11 @@ $INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
 		return w.Run(cmd.Context())
 	})
 	return cmd
+}
+
+// watchRequest shows what a step away from home does.
+func (a *app) watchRequest(r *asl.Request, e progress.Event) {
+	a.showEvent("run "+r.Run+" "+strings.TrimSpace(r.Step+" "+r.Item), e)
 }
 
 // station opens everything that steps away from home need.
