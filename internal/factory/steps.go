@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"ingot/internal/catalog"
 	"ingot/internal/factory/flow"
 	"ingot/internal/factory/journal"
 	"ingot/internal/fault"
@@ -357,16 +356,10 @@ func (f *Factory) record(ctx context.Context, c flow.Call, in shared) (out Recor
 		if err := store.Put(ctx, r); err != nil {
 			return out, err
 		}
-		papers, err := a.Papers()
-		if err != nil {
+		if err := a.RecordPapers(ctx, store, id); err != nil {
 			return out, err
 		}
-		for _, p := range papers {
-			if err := store.PutDocument(ctx, id, catalog.Document{Name: p.Name, Type: p.Type}, p.Body); err != nil {
-				return out, err
-			}
-		}
-		c.Progress.Logf("release %s is %s, with %d AMIs", id, r.State, len(r.AMIs))
+		c.Progress.Logf("release %s is %s, with %s", id, r.State, progress.Count(len(r.AMIs), "AMI"))
 		out.Releases = append(out.Releases, id)
 	}
 	for _, t := range f.Tellers {

@@ -9,13 +9,11 @@ import (
 
 	"github.com/google/renameio/v2"
 
-	"ingot/internal/catalog"
 	"ingot/internal/disk"
 	"ingot/internal/fault"
 	"ingot/internal/lock"
 	"ingot/internal/recipe"
 	"ingot/internal/tree"
-	"ingot/internal/verify"
 )
 
 // LogFile is where whoever runs a build keeps its log, in the artifact's folder.
@@ -101,31 +99,6 @@ func (a *Artifact) Lock() (*lock.Lock, error) { return lock.Read(filepath.Join(a
 func (a *Artifact) Findings() ([]tree.Finding, error) {
 	var f []tree.Finding
 	return f, readJSON(filepath.Join(a.Dir, auditFile), &f)
-}
-
-// Paper is a file of an artifact that is kept with the release.
-type Paper struct {
-	Name, Type string // as catalog has them
-	Body       []byte
-}
-
-// Papers reads what is kept with a release: the lock, the SBOM, and the console of a boot test, if there was one.
-func (a *Artifact) Papers() ([]Paper, error) {
-	all := []Paper{{Name: catalog.Lock, Type: "application/json"}, {Name: catalog.SBOM, Type: "application/spdx+json"}, {Name: catalog.Console, Type: "text/plain; charset=utf-8"}}
-	paths := []string{filepath.Join(a.Dir, lockFile), filepath.Join(a.Dir, sbomFile)}
-	consoles, err := filepath.Glob(filepath.Join(a.Dir, bootFolder, "*", verify.ConsoleFile)) // sorted
-	if err != nil {
-		return nil, err
-	}
-	if len(consoles) > 0 {
-		paths = append(paths, consoles[0])
-	}
-	for i, path := range paths {
-		if all[i].Body, err = os.ReadFile(path); err != nil {
-			return nil, err
-		}
-	}
-	return all[:len(paths)], nil
 }
 
 // OpenArtifact opens the folder of a finished build.

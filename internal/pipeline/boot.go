@@ -88,24 +88,29 @@ func (f *Foundry) bootOne(ctx context.Context, a *Artifact, fw recipe.Firmware, 
 
 // Verdicts reads the verdicts on the artifact's bytes.
 func (a *Artifact) Verdicts() ([]*verify.Verdict, error) {
-	dirs, err := filepath.Glob(filepath.Join(a.Dir, bootFolder, "*"))
+	verdicts, _, err := a.booted()
+	return verdicts, err
+}
+
+// booted returns the verdicts on the artifact's bytes, and their folders.
+func (a *Artifact) booted() (verdicts []*verify.Verdict, dirs []string, err error) {
+	all, err := filepath.Glob(filepath.Join(a.Dir, bootFolder, "*"))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []*verify.Verdict
-	for _, dir := range dirs {
+	for _, dir := range all {
 		v, err := verify.Read(dir)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if v.SHA256 == a.Manifest.Disk {
-			out = append(out, v)
+			verdicts, dirs = append(verdicts, v), append(dirs, dir)
 		}
 	}
-	return out, nil
+	return verdicts, dirs, nil
 }
 
 // passed returns the verdict in dir if it is a pass on the image with this digest.

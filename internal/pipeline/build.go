@@ -224,8 +224,11 @@ func (f *Foundry) papers(a *Artifact, l *lock.Lock, m *disk.Map, findings []tree
 	if err := renameio.WriteFile(filepath.Join(a.Dir, mapFile), m.Encode(), 0o644); err != nil {
 		return fmt.Errorf("writing the block map: %w", err)
 	}
-	for name, v := range map[string]any{auditFile: findings, sbomFile: sbom(&a.Manifest, l), manifestFile: a.Manifest} {
-		if err := writeJSON(filepath.Join(a.Dir, name), v); err != nil {
+	for _, f := range []struct {
+		name string
+		v    any
+	}{{auditFile, findings}, {sbomFile, sbom(&a.Manifest, l)}, {manifestFile, a.Manifest}} { // the manifest last: it says that all is there
+		if err := writeJSON(filepath.Join(a.Dir, f.name), f.v); err != nil {
 			return err
 		}
 	}

@@ -12,16 +12,19 @@ import (
 	"ingot/internal/verify"
 )
 
-// papers adds to a release what an artifact has beside its image: SBOM, lock and the console of its boot test. What is
+// RecordPapers adds to a release what an artifact has beside its image: SBOM, lock, and the console of its first boot test. What is
 // not there, and what is larger than the catalogue takes, is left out.
-func (a *Artifact) papers(ctx context.Context, store catalog.Store, releaseID string, verdicts []*verify.Verdict) error {
+func (a *Artifact) RecordPapers(ctx context.Context, store catalog.Store, releaseID string) error {
 	files := []struct{ name, kind, path string }{
 		{catalog.SBOM, "application/spdx+json", filepath.Join(a.Dir, sbomFile)},
 		{catalog.Lock, "application/json", filepath.Join(a.Dir, lockFile)},
 	}
-	if len(verdicts) > 0 {
-		files = append(files, struct{ name, kind, path string }{catalog.Console, "text/plain; charset=utf-8",
-			filepath.Join(a.BootDir(verdicts[0].Firmware, verdicts[0].Bus), verify.ConsoleFile)})
+	_, dirs, err := a.booted()
+	if err != nil {
+		return err
+	}
+	if len(dirs) > 0 {
+		files = append(files, struct{ name, kind, path string }{catalog.Console, "text/plain; charset=utf-8", filepath.Join(dirs[0], verify.ConsoleFile)})
 	}
 	for _, f := range files {
 		info, err := os.Stat(f.path)

@@ -14,7 +14,6 @@ import (
 	"ingot/internal/progress"
 	"ingot/internal/publish"
 	"ingot/internal/recipe"
-	"ingot/internal/verify"
 )
 
 // PublishOptions says where an artifact goes.
@@ -37,10 +36,9 @@ type PublishOptions struct {
 
 // publication is what publishing an artifact comes to.
 type publication struct {
-	release  catalog.Release
-	verdicts []*verify.Verdict
-	request  publish.Request
-	refusal  error // why the image must not be public, though the recipe wants it
+	release catalog.Release
+	request publish.Request
+	refusal error // why the image must not be public, though the recipe wants it
 }
 
 // Publish makes the artifact an AMI in every region and records the release. What is there already is
@@ -60,7 +58,7 @@ func (f *Foundry) Publish(ctx context.Context, a *Artifact, o PublishOptions) (_
 	if err := o.Catalog.Put(ctx, p.release); err != nil {
 		return nil, nil, err
 	}
-	if err := a.papers(ctx, o.Catalog, p.release.ID, p.verdicts); err != nil {
+	if err := a.RecordPapers(ctx, o.Catalog, p.release.ID); err != nil {
 		return nil, nil, err
 	}
 	name := p.request.Name
@@ -89,7 +87,7 @@ func (f *Foundry) candidate(a *Artifact, o *PublishOptions) (*publication, error
 	}
 	m := a.Manifest
 	o.Kind = cmp.Or(o.Kind, recipe.EBS)
-	p := &publication{verdicts: verdicts, release: catalog.Release{
+	p := &publication{release: catalog.Release{
 		ID: releaseID(m, o.Kind), Name: m.Name, Description: m.Description, Distro: m.Distro,
 		Version: m.Release, Arch: m.Arch, Kind: o.Kind, Date: m.Date, LockSHA256: m.Lock, DiskSHA256: m.Disk,
 		DiskSize: m.DiskSize, Blocks: m.Blocks, State: catalog.Candidate,

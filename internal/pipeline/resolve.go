@@ -89,7 +89,7 @@ func (f *Foundry) make(ctx context.Context, r *recipe.Recipe, d distro.Distribut
 	return maker.Make(ctx, rq, l)
 }
 
-// Packages fetches and verifies every package file of a lock and returns their paths by name:arch.
+// packages fetches and verifies every package file of a lock and returns their paths by name:arch.
 func (f *Foundry) packages(ctx context.Context, r *recipe.Recipe, d distro.Distribution, l *lock.Lock) (map[string]string, error) {
 	if err := f.make(ctx, r, d, l); err != nil {
 		return nil, fmt.Errorf("making the packages of %s: %w", r.Name, err)

@@ -80,6 +80,14 @@ func (r *Reporter) Attach(s Sink) (remove func()) {
 	}
 }
 
+// Count says how many there are of something, as people do: "1 AMI", "2 AMIs".
+func Count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}
+
 func (r *Reporter) emit(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
