@@ -9,6 +9,7 @@ import (
 
 	"ingot/internal/catalog"
 	"ingot/internal/fault"
+	"ingot/internal/progress"
 )
 
 func (a *app) catalogVerb() *cobra.Command {
@@ -75,10 +76,5 @@ func (a *app) sayRelease(r catalog.Release) error {
 	return nil
 }
 
-// count says how many there are of something, as people do.
-func count(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return fmt.Sprintf("%d %s", n, what)
-}
+// count is what people are told of a number.
+var count = progress.Count

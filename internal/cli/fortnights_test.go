@@ -527,7 +527,7 @@ func TestFortnights(t *testing.T) {
 	for day := range 2 {
 		runs, err := w.runs.Runs(t.Context(), "debian-12", 100)
 		w.check(err)
-		if len(runs) != 5 || runs[0].State != journal.Done || !strings.HasPrefix(runs[0].Cause, "1 newer packages, found by run ") {
+		if len(runs) != 5 || runs[0].State != journal.Done || !strings.HasPrefix(runs[0].Cause, "1 newer package, found by run ") {
 			t.Errorf("day %d: %d runs, the last is %s: %s", day+1, len(runs), runs[0].State, runs[0].Cause)
 		}
 		if all := w.series("debian-12", "ebs"); len(all) != 4 {

@@ -261,7 +261,7 @@ func (a *app) sayPublished(all []published) error {
 			case x.Err == nil && x.Existed:
 				fmt.Fprintf(a.out, "%s %s (was there already)\n", x.Region, x.ImageID)
 			case x.Err == nil && x.Parent != "":
-				fmt.Fprintf(a.out, "%s %s (%d blocks that differ from %s)\n", x.Region, x.ImageID, x.Sent, x.Parent)
+				fmt.Fprintf(a.out, "%s %s (%s, based on %s)\n", x.Region, x.ImageID, count(x.Sent, "block"), x.Parent)
 			case x.Err == nil:
 				fmt.Fprintf(a.out, "%s %s\n", x.Region, x.ImageID)
 			}

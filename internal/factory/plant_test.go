@@ -224,14 +224,14 @@ func TestRebuild(t *testing.T) {
 			want    string // the run that is ordered that day
 		}{
 			{nil, release.ID, false, ""},
-			{[]string{"a 1"}, release.ID, true, "1 newer packages"},
+			{[]string{"a 1"}, release.ID, true, "1 newer package"},
 			{[]string{"a 1"}, release.ID, true, ""},
 			{[]string{"a 1"}, release.ID, false, ""},
 			{[]string{"a 1", "b 1"}, release.ID, false, "2 newer packages"},
 			{[]string{"b 1"}, release.ID, false, ""},
 			{[]string{"c 1"}, "former", false, ""}, // there is a release that the check did not see
 			{nil, release.ID, false, ""},
-			{[]string{"a 1"}, release.ID, false, "1 newer packages"}, // of the next release
+			{[]string{"a 1"}, release.ID, false, "1 newer package"}, // of the next release
 		} {
 			before := len(w.runs("img"))
 			newer, checked, failing = day.newer, day.checked, day.failing

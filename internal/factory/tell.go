@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"ingot/internal/factory/flow"
 	"ingot/internal/factory/journal"
 	"ingot/internal/fault"
+	"ingot/internal/progress"
 )
 
 // Message is what people are told of a run.
@@ -45,8 +47,8 @@ func (m *Message) Text() string {
 		line("hint: %s", m.Hint)
 	}
 	for _, x := range m.Images {
-		for release, id := range x.Images {
-			line("%s %s (%s)", x.Region, id, release)
+		for _, release := range slices.Sorted(maps.Keys(x.Images)) {
+			line("%s %s (%s)", x.Region, x.Images[release], release)
 		}
 	}
 	for _, part := range []struct {
@@ -78,7 +80,7 @@ type recorded struct {
 
 func (f *Factory) announce(ctx context.Context, c flow.Call, in recorded) (Announced, error) {
 	m := &Message{Event: "released", Pipeline: in.Input.Name, Run: c.Run, Releases: in.Record.Releases, Images: in.Share, Changes: in.Resolve.Changes,
-		Title: fmt.Sprintf("%s: released %s in %d regions", in.Input.Name, strings.Join(in.Record.Releases, " and "), len(in.Share))}
+		Title: fmt.Sprintf("%s: released %s in %s", in.Input.Name, strings.Join(in.Record.Releases, " and "), progress.Count(len(in.Share), "region"))}
 	if f.Site != "" && len(in.Record.Releases) > 0 {
 		m.Link = f.Site + "/releases/" + in.Record.Releases[0]
 	}

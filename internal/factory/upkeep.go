@@ -12,6 +12,7 @@ import (
 	"ingot/internal/factory/journal"
 	"ingot/internal/fault"
 	"ingot/internal/pipeline"
+	"ingot/internal/progress"
 	"ingot/internal/recipe"
 )
 
@@ -40,7 +41,7 @@ func (f *Factory) check(ctx context.Context, c flow.Call, in begun) (out Checked
 	for _, u := range newest[:min(len(newest), maxChanges)] {
 		out.Updates = append(out.Updates, fmt.Sprintf("~ %s %s → %s", u.Name, u.Version, u.Newest))
 	}
-	c.Progress.Logf("%d packages of %s are newer in the repositories", out.Outdated, live[0].ID)
+	c.Progress.Logf("%s: the repositories have newer versions of %s", live[0].ID, progress.Count(out.Outdated, "package"))
 	for _, u := range out.Updates {
 		c.Progress.Logf("%s", u)
 	}
@@ -97,7 +98,7 @@ func (f *Factory) rebuild(ctx context.Context, c flow.Call, in checked) (out Reb
 		c.Progress.Logf("nothing is ordered: %s is not the newest release any more", in.Check.Newest)
 		return out, nil
 	}
-	out.Run, err = f.orders().Order(ctx, r, in.Input, fmt.Sprintf("%d newer packages, found by run %s", in.Check.Outdated, c.Run))
+	out.Run, err = f.orders().Order(ctx, r, in.Input, fmt.Sprintf("%s, found by run %s", progress.Count(in.Check.Outdated, "newer package"), c.Run))
 	if fault.KindOf(err) == fault.Exists {
 		c.Progress.Logf("nothing is ordered: %v", err)
 		return out, nil

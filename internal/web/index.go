@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -11,6 +10,7 @@ import (
 	h "maragu.dev/gomponents/html"
 
 	"ingot/internal/catalog"
+	"ingot/internal/progress"
 )
 
 // index is the page that lists the newest AMIs.
@@ -40,12 +40,8 @@ func (s *server) index(r *query) (*answer, error) {
 	)
 }
 
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
+// count is what people are told of a number.
+var count = progress.Count
 
 // filterForm is a form that works by itself; the script submits it on a change.
 func filterForm(all []catalog.Release, q url.Values) g.Node {
