@@ -66,7 +66,7 @@ const keepRuns = 500
 
 // Run drives until ctx ends, which is no error. Steps that are running then are cut off; the next plant takes them up.
 func (p *Plant) Run(ctx context.Context) error {
-	w := &shift{Plant: p, active: map[string]bool{}, ended: make(chan error, len(p.Lines))}
+	w := &shift{Plant: p, active: map[string]bool{}, ended: make(chan error)}
 	defer w.wait.Wait()
 	ctx, stop := context.WithCancel(ctx) // if this ends on an error, the runs have to end, too
 	defer stop()
@@ -226,7 +226,10 @@ func (w *shift) start(ctx context.Context, r journal.Run) {
 		w.mu.Lock()
 		delete(w.active, r.Pipeline)
 		w.mu.Unlock()
-		w.ended <- err
+		select {
+		case w.ended <- err:
+		case <-ctx.Done(): // nobody waits for it any more
+		}
 	})
 }
 

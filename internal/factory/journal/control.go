@@ -27,7 +27,7 @@ func (j *Journal) Cancel(ctx context.Context, id int64) error {
 	}
 	doing := fmt.Sprintf("cancelling run %d", id)
 	err = j.db.Write(ctx, doing, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "UPDATE run SET cancel = 1 WHERE id = ?", id)
+		_, err := tx.ExecContext(ctx, "UPDATE run SET cancel = 1 WHERE id = ? AND state IN (?, ?)", id, Queued, Running)
 		return err
 	})
 	if err != nil {
@@ -41,6 +41,9 @@ func (j *Journal) Cancel(ctx context.Context, id int64) error {
 		return err
 	}
 	defer release()
+	if r, err = j.Run(ctx, id); err != nil || r.State.Over() { // its driver has ended it since
+		return err
+	}
 	w := &work{Driver: &Driver{Journal: j}, run: r}
 	w.ctx, w.stop = context.WithCancelCause(ctx)
 	return w.end(course.Decision{End: Cancelled})
