@@ -54,27 +54,30 @@ func (m *mailer) Name() string { return "mail to " + m.to[0].Address + " through
 
 // Tell implements factory.Teller. The token becomes the message's id, so that a repeated message is known by it.
 func (m *mailer) Tell(ctx context.Context, msg *factory.Message, token string) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %v", limit))
 	defer cancel()
 	err := m.send(ctx, m.compose(msg, token, time.Now()))
 	if err == nil {
 		return nil
 	}
-	var answer *textproto.Error // 5xx are final
-	return failed(m.Name(), !errors.As(err, &answer) || answer.Code < 500, err)
+	if ctx.Err() != nil { // which has closed the connection
+		err = context.Cause(ctx)
+	}
+	var answer *textproto.Error
+	final := errors.Is(err, errInTheClear) || errors.As(err, &answer) && answer.Code >= 500
+	return failed(m.Name(), !final, err)
 }
 
+var errInTheClear = errors.New("the server offers no STARTTLS, and nothing is sent in the clear")
+
 func (m *mailer) send(ctx context.Context, text []byte) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.address)
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", m.address)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if end, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(end); err != nil {
-			return err
-		}
-	}
+	defer raw.Close()
+	defer context.AfterFunc(ctx, func() { raw.Close() })() // package smtp knows no contexts
+	conn := raw
 	if m.tls {
 		conn = tls.Client(conn, &tls.Config{ServerName: m.host, MinVersion: tls.VersionTLS12})
 	}
@@ -89,7 +92,7 @@ func (m *mailer) send(ctx context.Context, text []byte) error {
 				return err
 			}
 		} else if ip := net.ParseIP(m.host); m.host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return errors.New("the server offers no STARTTLS, and nothing is sent in the clear")
+			return errInTheClear
 		}
 	}
 	if m.auth != nil {

@@ -60,14 +60,17 @@ func parse(text string, clients publish.Clients) (factory.Teller, error) {
 	return nil, fault.New(fault.Usage, fmt.Errorf("nobody can be notified by %s", u.Scheme), "write https://…, smtp://… or sns://REGION/TOPIC-ARN")
 }
 
-// failed is the error of a message that did not arrive. Whether the other side would take it another time, transient says.
+// failed is the error of a message that did not arrive. transient says whether the other side may take it another time.
 func failed(name string, transient bool, err error) error {
 	kind := fault.Input
 	if transient {
 		kind = fault.Unreachable
 	}
-	return fault.New(kind, fmt.Errorf("telling %s: %w", name, err), "the release itself is done; repeat this step with `ingot run --from announce`")
+	return fault.New(kind, fmt.Errorf("telling %s: %w", name, err), "what was to be told is done; `ingot run --from announce RECIPE` tells of a release again")
 }
+
+// poster follows no redirect: most would make a GET without the message of it, and name the URL, which is secret, to another host.
+var poster = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 // webhook gets messages as JSON. The path of its URL is taken for a secret.
 type webhook struct{ url *url.URL }
@@ -90,7 +93,7 @@ func (w *webhook) Tell(ctx context.Context, m *factory.Message, token string) er
 	rq.Header.Set("Content-Type", "application/json")
 	rq.Header.Set("Idempotency-Key", token)
 	rq.Header.Set("User-Agent", "ingot")
-	resp, err := http.DefaultClient.Do(rq)
+	resp, err := poster.Do(rq)
 	if err != nil {
 		return failed(w.Name(), true, unwrap(err))
 	}

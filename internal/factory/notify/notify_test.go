@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"mime/quotedprintable"
@@ -14,6 +15,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -47,6 +49,7 @@ func TestWebhook(t *testing.T) {
 		if err := json.NewDecoder(r.Body).Decode(&got); err != nil || r.Method != http.MethodPost || r.URL.Path != "/hooks/secret" {
 			t.Errorf("%s %s: %v", r.Method, r.URL, err)
 		}
+		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, "because")
 	}))
@@ -58,7 +61,7 @@ func TestWebhook(t *testing.T) {
 	if d := cmp.Diff(*message, got); d != "" || key != "token" {
 		t.Errorf("key %q: %s", key, d)
 	}
-	for code, kind := range map[int]fault.Kind{503: fault.Unreachable, 429: fault.Unreachable, 404: fault.Input} {
+	for code, kind := range map[int]fault.Kind{503: fault.Unreachable, 429: fault.Unreachable, 404: fault.Input, 301: fault.Input, 307: fault.Input} {
 		status = code
 		err := hook.Tell(t.Context(), message, "token")
 		if fault.KindOf(err) != kind || !strings.Contains(err.Error(), "because") || strings.Contains(err.Error()+hook.Name(), "secret") {
@@ -154,6 +157,28 @@ func TestMail(t *testing.T) {
 	refused := teller(t, "smtp://"+address+"/?from=ingot@example.org&to=nobody@example.org", nil)
 	if err := refused.Tell(t.Context(), message, "t"); fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), "no such user") {
 		t.Errorf("refused: %v", err)
+	}
+}
+
+func TestMailEnds(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	began := time.Now()
+	err = teller(t, "smtp://"+silent.Addr().String()+"/?from=a@example.org&to=b@example.org", nil).Tell(ctx, message, "t")
+	if took := time.Since(began); !errors.Is(err, context.Canceled) || took > limit/2 {
+		t.Errorf("a server that says nothing, after %v: %v", took, err)
+	}
+	address, _ := serveMail(t)
+	m := teller(t, "smtp://"+address+"/?from=a@example.org&to=b@example.org", nil).(*mailer)
+	m.host = "mail.example.org"
+	if err := m.Tell(t.Context(), message, "t"); fault.KindOf(err) != fault.Input || !errors.Is(err, errInTheClear) {
+		t.Errorf("a server elsewhere without STARTTLS: %v", err)
 	}
 }
 
