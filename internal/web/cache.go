@@ -17,7 +17,7 @@ const (
 	maxEntry   = 1 << 20          // bytes of an answer that is kept
 	maxEntries = 8 << 20          // bytes of all of them
 	maxMaking  = 4                // answers that are made at the same time
-	makeTime   = 30 * time.Second // to make one
+	makeTime   = 30 * time.Second // to make one, or to look for changes
 )
 
 // cache keeps answers for as long as the catalogue does not change.
@@ -55,7 +55,9 @@ func (c *cache) look(ctx context.Context) (string, error) {
 		defer c.looking.Unlock()
 		if due() {
 			now := time.Since(c.began)
-			version, err := c.store.Version(context.WithoutCancel(ctx))
+			limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), makeTime) // others wait for it, too
+			version, err := c.store.Version(limit)
+			cancel()
 			if err != nil {
 				return "", err
 			}
