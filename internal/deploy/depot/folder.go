@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -68,14 +69,25 @@ func (f Folder) Get(_ context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(from)
-	if err == nil && len(text) > MaxObject {
-		err = fault.Newf(fault.Input, "%s has more than %d bytes", from, MaxObject)
-	}
+	text, err := read(from)
 	if err != nil {
 		return nil, fmt.Errorf("reading from the depot: %w", err)
 	}
 	return text, nil
+}
+
+// read reads a file of at most MaxObject bytes.
+func read(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, MaxObject+1))
+	if err == nil && len(text) > MaxObject {
+		err = fault.Newf(fault.Input, "%s has more than %d bytes", path, MaxObject)
+	}
+	return text, err
 }
 
 // List implements Store.

@@ -1,6 +1,9 @@
 package depot
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -23,6 +26,13 @@ func TestFolder(t *testing.T) {
 	}
 	if _, err := d.Get(t.Context(), "state/x.json"); fault.KindOf(err) != fault.Missing {
 		t.Errorf("what is not there: %v", err)
+	}
+	large := filepath.Join(string(d), "large")
+	if err := errors.Join(os.WriteFile(large, nil, 0o644), os.Truncate(large, MaxObject+1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Get(t.Context(), "large"); fault.KindOf(err) != fault.Input {
+		t.Errorf("what is too large: %v", err)
 	}
 	for prefix, want := range map[string][]string{"runs/1/": {"runs/1/boot.zip", "runs/1/build.zip"}, "runs/1/bu": {"runs/1/build.zip"}, "maps/": nil} {
 		if keys, err := d.List(t.Context(), prefix); err != nil || !slices.Equal(keys, want) {
