@@ -38,7 +38,8 @@ type Instance struct {
 	Launched       time.Time         // UTC; default: none is told
 	LaunchIndex    int
 	ReservationID  string   // default: from ID
-	SecurityGroups []string // default: "default"
+	SecurityGroups []string // their names; default: "default"
+	Lifecycle      string   // on-demand (default) or spot
 
 	// What an image that is backed by instance store says of itself.
 	ManifestPath string            // in S3; default "(unknown)"
@@ -67,6 +68,7 @@ func (i Instance) complete() Instance {
 	if len(i.SecurityGroups) == 0 {
 		i.SecurityGroups = []string{"default"}
 	}
+	i.Lifecycle = cmp.Or(i.Lifecycle, "on-demand")
 	i.ManifestPath = cmp.Or(i.ManifestPath, "(unknown)")
 	i.Tags = maps.Clone(i.Tags)
 	return i

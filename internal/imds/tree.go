@@ -55,7 +55,7 @@ func (i Instance) entries() map[string]entry {
 	add("2015-10-20", "services/partition", i.partition())
 	add("2018-08-17", "events/maintenance/history", "[]")
 	add("2018-08-17", "events/maintenance/scheduled", "[]")
-	add("2019-10-01", "instance-life-cycle", "on-demand")
+	add("2019-10-01", "instance-life-cycle", i.Lifecycle)
 	add("2020-10-27", "placement/availability-zone-id", i.ZoneID())
 	add("2020-10-27", "placement/region", i.Region)
 	add("2022-09-24", "system", "nitro")

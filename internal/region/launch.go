@@ -57,7 +57,9 @@ type Launch struct {
 	Console                              io.Writer
 	PublicIP, PrivateIP, MAC             string
 	PrivateName                          string
-	KeyName, PublicKey                   string // "" for none
+	KeyName, PublicKey                   string   // "" for none
+	Groups                               []string // names of security groups
+	Lifecycle                            string   // spot, or "": at the full price
 	UserData                             []byte
 	TokensRequired                       bool              // by the metadata service: IMDSv2 alone
 	Tags                                 map[string]string // shown by the metadata service; nil: none are
@@ -75,6 +77,12 @@ func (a *area) launch(i *instance, t instanceType) {
 		Dir: l.dir, Console: &l.console, Disk: filepath.Join(l.dir, "root"+rawExt),
 		PublicIP: i.PublicIP, PrivateIP: i.PrivateIP, MAC: i.MAC, PrivateName: a.privateName(i), KeyName: i.Key, PublicKey: i.PublicKey,
 		UserData: i.UserData, TokensRequired: i.Metadata.Tokens == "required", Launched: i.Launched, Manifest: i.Location}
+	for _, g := range a.groupsOf(i).Items {
+		start.Groups = append(start.Groups, g.Name)
+	}
+	if i.SpotRequest != "" {
+		start.Lifecycle = spot
+	}
 	volumes := a.attached(i)
 	for n, v := range volumes {
 		if disk := (Disk{v.ID, l.path(v)}); n > 0 {

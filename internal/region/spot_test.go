@@ -1,6 +1,7 @@
 package region
 
 import (
+	"net/http/httptest"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -8,20 +9,40 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ingot/internal/fault"
+	"ingot/internal/imds"
 )
 
 // A spot instance says that it is one, cannot be stopped, and can be taken away.
 func TestSpot(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, Options{Machines: &fakeRunner{}})
+	runner := &fakeRunner{}
+	f := newFixture(t, Options{Machines: runner})
 	image, _ := f.register("bootable")
 	ctx := t.Context()
+	group, err := f.ec2.CreateSecurityGroup(ctx, &awsec2.CreateSecurityGroupInput{GroupName: aws.String("mine"), Description: aws.String("d")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	market := func(in *awsec2.RunInstancesInput) {
+		in.SecurityGroupIds = []string{*group.GroupId}
 		in.InstanceMarketOptions = &ec2types.InstanceMarketOptionsRequest{MarketType: ec2types.MarketTypeSpot}
 	}
 	full, spot := f.run(image, nil), f.run(image, market)
 	f.await(full, "running")
 	f.await(spot, "running")
+	for _, l := range runner.launches {
+		want := map[string]string{"security-groups": "default", "instance-life-cycle": "on-demand"}
+		if l.Instance == spot {
+			want = map[string]string{"security-groups": "mine", "instance-life-cycle": "spot"}
+		}
+		for name, text := range want {
+			w := httptest.NewRecorder()
+			imds.Handler(l.metadata(), imds.Options{}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "/latest/meta-data/"+name, nil))
+			if w.Body.String() != text {
+				t.Errorf("its metadata have %q as %s, not %q", w.Body, name, text)
+			}
+		}
+	}
 	out, err := f.ec2.DescribeInstances(ctx, &awsec2.DescribeInstancesInput{Filters: []ec2types.Filter{{Name: aws.String("instance-lifecycle"), Values: []string{"spot"}}}})
 	if err != nil || len(out.Reservations) != 1 {
 		t.Fatal(out, err)
