@@ -176,14 +176,14 @@ func (a *app) foundry() (*pipeline.Foundry, error) {
 }
 
 func (a *app) cacheDir() (string, error) {
-	return folder(a.cache, "INGOT_CACHE", "XDG_CACHE_HOME", ".cache")
+	return ownFolder(a.cache, "INGOT_CACHE", "XDG_CACHE_HOME", ".cache")
 }
 func (a *app) stateDir() (string, error) {
-	return folder(a.state, "INGOT_STATE", "XDG_STATE_HOME", ".local/state")
+	return ownFolder(a.state, "INGOT_STATE", "XDG_STATE_HOME", ".local/state")
 }
 
-// folder finds a folder of ours by the XDG base directory specification.
-func folder(flag, own, xdg, home string) (string, error) {
+// ownFolder finds a folder of ours by the XDG base directory specification.
+func ownFolder(flag, own, xdg, home string) (string, error) {
 	if flag != "" {
 		return filepath.Abs(flag)
 	}

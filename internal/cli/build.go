@@ -14,6 +14,7 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
+	"ingot/internal/folder"
 	"ingot/internal/pipeline"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
@@ -105,12 +106,13 @@ func (a *app) logged(f *pipeline.Foundry, dir string, make func(dir string) (*pi
 // openLog makes a log under a name of its own, and locks it. It removes those of builds that were killed, which
 // nobody has locked any more.
 func openLog(dir string) (*os.File, error) {
-	const pattern = pipeline.LogFile + ".tmp-*"
-	old, err := filepath.Glob(filepath.Join(dir, pattern))
+	const prefix = pipeline.LogFile + ".tmp-"
+	old, err := folder.Names(dir, prefix, "")
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range old {
+		name = filepath.Join(dir, name)
 		f, err := os.Open(name)
 		if err != nil {
 			continue // its build has just ended
@@ -120,7 +122,7 @@ func openLog(dir string) (*os.File, error) {
 		}
 		f.Close()
 	}
-	log, err := os.CreateTemp(dir, pattern)
+	log, err := os.CreateTemp(dir, prefix+"*")
 	if err != nil {
 		return nil, err
 	}

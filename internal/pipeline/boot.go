@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"ingot/internal/fault"
+	"ingot/internal/folder"
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
 	"ingot/internal/verify"
@@ -94,11 +95,12 @@ func (a *Artifact) Verdicts() ([]*verify.Verdict, error) {
 
 // booted returns the verdicts on the artifact's bytes, and their folders.
 func (a *Artifact) booted() (verdicts []*verify.Verdict, dirs []string, err error) {
-	all, err := filepath.Glob(filepath.Join(a.Dir, bootFolder, "*"))
+	all, err := folder.Names(filepath.Join(a.Dir, bootFolder), "", "")
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, dir := range all {
+	for _, name := range all {
+		dir := filepath.Join(a.Dir, bootFolder, name)
 		v, err := verify.Read(dir)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
@@ -156,11 +158,12 @@ func (o BootOptions) matrix(a *Artifact) ([]recipe.Firmware, []string, error) {
 
 // Kept returns the folder of the machine that Boot keeps running.
 func (a *Artifact) Kept() (string, error) {
-	dirs, err := filepath.Glob(filepath.Join(a.Dir, bootFolder, "*"))
+	all, err := folder.Names(filepath.Join(a.Dir, bootFolder), "", "")
 	if err != nil {
 		return "", err
 	}
-	for _, dir := range dirs {
+	for _, name := range all {
+		dir := filepath.Join(a.Dir, bootFolder, name)
 		if _, err := verify.ReadState(dir); err == nil {
 			return dir, nil
 		}

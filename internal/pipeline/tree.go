@@ -15,6 +15,7 @@ import (
 	"ingot/internal/disk"
 	"ingot/internal/distro"
 	"ingot/internal/fault"
+	"ingot/internal/folder"
 	"ingot/internal/hold"
 	"ingot/internal/lock"
 	"ingot/internal/progress"
@@ -169,21 +170,23 @@ func setAside(path string) error {
 	if !exists(path) {
 		return nil
 	}
-	aside, err := os.MkdirTemp(filepath.Dir(path), "."+filepath.Base(path)+".former-*")
+	aside, err := os.MkdirTemp(filepath.Dir(path), formerPrefix(path)+"*")
 	if err != nil {
 		return err
 	}
 	return os.Rename(path, filepath.Join(aside, "tree"))
 }
 
+func formerPrefix(path string) string { return "." + filepath.Base(path) + ".former-" }
+
 // removeAside removes what setAside left, also in runs that were killed.
 func removeAside(path string) error {
-	all, err := filepath.Glob(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".former-*"))
+	all, err := folder.Names(filepath.Dir(path), formerPrefix(path), "")
 	if err != nil {
 		return err
 	}
 	for _, aside := range all {
-		if err := os.RemoveAll(aside); err != nil {
+		if err := os.RemoveAll(filepath.Join(filepath.Dir(path), aside)); err != nil {
 			return err
 		}
 	}

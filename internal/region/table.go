@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"ingot/internal/folder"
 )
 
 // table keeps the objects of one kind: in memory by id, and in one JSON file each, which is replaced whole
@@ -34,7 +36,7 @@ func openTable[T any](dir, prefix string) (*table[T], error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	names, err := t.files(prefix, rowExt)
+	names, err := folder.Names(dir, prefix, rowExt)
 	if err != nil {
 		return nil, err
 	}
@@ -53,22 +55,11 @@ func openTable[T any](dir, prefix string) (*table[T], error) {
 	return t, t.sweep()
 }
 
-// files returns the names of the folder's files that begin and end so. Its own name may hold anything, so that it is no pattern.
-func (t *table[T]) files(prefix, ext string) (names []string, err error) {
-	entries, err := os.ReadDir(t.dir)
-	for _, e := range entries {
-		if name := e.Name(); strings.HasPrefix(name, prefix) && strings.HasSuffix(name, ext) {
-			names = append(names, name)
-		}
-	}
-	return names, err
-}
-
 // sweep removes files that were to replace others, and block lists of rows that there are not.
 func (t *table[T]) sweep() error {
-	leftovers, err := t.files("."+t.prefix, "")
+	leftovers, err := folder.Names(t.dir, "."+t.prefix, "")
 	for _, ext := range []string{baseExt, journalExt} {
-		lists, e := t.files(t.prefix, ext)
+		lists, e := folder.Names(t.dir, t.prefix, ext)
 		err = errors.Join(err, e)
 		for _, name := range lists {
 			if t.rows[strings.TrimSuffix(name, ext)] == nil {

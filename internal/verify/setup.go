@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ingot/internal/fault"
+	"ingot/internal/folder"
 	"ingot/internal/imds"
 	"ingot/internal/machine"
 )
@@ -29,15 +30,12 @@ func (t *test) claim() error {
 			"stop the machine that is kept there, or wait for the test to end")
 	}
 	t.undo(func() { dir.Close() })
-	stale, err := filepath.Glob(filepath.Join(t.Dir, scratchPrefix+"*"))
+	stale, err := folder.Names(t.Dir, scratchPrefix, "")
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{VerdictFile, ScreenshotFile, StateFile, keyFile} {
-		stale = append(stale, filepath.Join(t.Dir, name))
-	}
-	for _, path := range stale {
-		if err := os.RemoveAll(path); err != nil {
+	for _, name := range append(stale, VerdictFile, ScreenshotFile, StateFile, keyFile) {
+		if err := os.RemoveAll(filepath.Join(t.Dir, name)); err != nil {
 			return err
 		}
 	}
