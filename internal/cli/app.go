@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,17 +52,48 @@ func Main(ctx context.Context, args []string, out, errw io.Writer) int {
 
 // run runs a command line and returns its exit code.
 func (a *app) run(ctx context.Context, root *cobra.Command, args []string) int {
+	out := &checked{w: a.out}
+	a.out = out
 	root.SetArgs(args)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	err := root.ExecuteContext(ctx)
-	err = errors.Join(err, a.close())
+	if err = errors.Join(err, a.close()); err == nil {
+		err = out.failure()
+	}
 	var left *exitError
 	if errors.As(err, &left) {
 		return left.code
 	}
 	a.report(err)
 	return fault.Exit(err)
+}
+
+// checked remembers the first error of writing a result: a full disk is no success, though hardly a verb looks at what each write returns.
+type checked struct {
+	w   io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+// Write implements io.Writer.
+func (c *checked) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+func (c *checked) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		return nil
+	}
+	return fmt.Errorf("writing the result: %w", c.err)
 }
 
 // exitError ends the program with a code of its own and without a word: what is to be said has been said.
