@@ -14,7 +14,6 @@ import (
 
 	"ingot/internal/cli"
 	"ingot/internal/deploy/station"
-	"ingot/internal/factory"
 	"ingot/internal/fault"
 
 	"ingot/cmd/ingot-temporal/interpreter"
@@ -100,7 +99,7 @@ type nobody struct{}
 func (nobody) Older(context.Context, string, string) (string, error) { return "", nil }
 
 // Launch implements station.Cloud.
-func (nobody) Launch(context.Context, string, factory.Input) error { return nil }
+func (nobody) Launch(context.Context, string, string) error { return nil }
 
 // Dismiss implements station.Cloud.
 func (nobody) Dismiss(context.Context, string) error { return nil }

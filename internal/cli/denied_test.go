@@ -83,7 +83,7 @@ func (p *plantation) images() (n int) {
 // Each action that the functions of a deployment call is allowed by their role, and refused in turn, in each of their steps: the error
 // names it; when it is allowed again the step comes to its end, and nothing is there twice.
 func TestDeployedDenied(t *testing.T) {
-	p := newPlantation(t, "retain: {releases: 1}\n")
+	p := newPlantation(t, plan{more: "retain: {releases: 1}\n"})
 	if err := p.run("first"); err != nil {
 		t.Fatal(err)
 	}

@@ -33,9 +33,9 @@ func (a *app) deployVerb() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy [RECIPE...]",
 		Short: "Put the pipelines of recipes into an account of AWS",
-		Long: `Make a deployment, or change the one that is there: for each recipe a state machine of Step Functions and its schedule; functions
-of Lambda (this program) for the short steps; build machines that come and go; a bucket; the catalogue in DynamoDB, with its
-page and API at a URL. First it says what that costs, and asks. docs/deploy.md has the details.
+		Long: `Make a deployment, or change the one that is there: for each recipe a state machine of Step Functions and its schedule, and another
+one for its upkeep; functions of Lambda (this program) for the short steps; build machines that come and go; a bucket; the
+catalogue in DynamoDB, with its page and API at a URL. First it says what that costs, and asks. docs/deploy.md has the details.
 
 With -o it writes the template of CloudFormation and makes nothing. With --delete it takes the deployment away, with the catalogue;
 AMIs that were published stay.`,

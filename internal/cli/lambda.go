@@ -25,6 +25,7 @@ import (
 // What a function of a deployment does is said by $INGOT_FUNCTION; $INGOT_DEPLOYMENT is a site.Config.
 const (
 	stepsFunction   = "steps"
+	upkeepFunction  = "upkeep" // the same for other pipelines, with other permissions
 	catalogFunction = "catalog"
 	reaperFunction  = "reaper"
 )
@@ -61,9 +62,9 @@ func (a *app) function(ctx context.Context) (lambda.Func, error) {
 	}
 	s := &site.Site{Config: c, SFN: activity.New(clients.Config(c.Region), os.Getenv("AWS_ENDPOINT_URL_SFN")), Builders: builder.New(clients.Config(c.Region), c.Machine),
 		Depot: depot.New(clients.Config(c.Region), c.Bucket)}
-	st.Cloud = s
+	st.Cloud, st.Starter = s, s
 	switch name := os.Getenv("INGOT_FUNCTION"); name {
-	case stepsFunction:
+	case stepsFunction, upkeepFunction:
 		return func(ctx context.Context, event json.RawMessage) (any, *lambda.Error) {
 			var r asl.Request
 			if err := json.Unmarshal(event, &r); err != nil {

@@ -11,15 +11,15 @@ import (
 
 var dayNumber = regexp.MustCompile(`\d+`)
 
-// cronExpression writes a recipe's cron expression as EventBridge Scheduler takes it: with a year, Sunday as 1, and a ? for the days
-// that do not matter (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html).
-func cronExpression(r *recipe.Recipe) (string, error) {
-	if strings.HasPrefix(r.Schedule.Cron, "@") {
-		return "", r.Refuse("schedule", "EventBridge knows no %s: write five fields", r.Schedule.Cron)
+// cronExpression writes a cron expression of a recipe, which has it in a field, as EventBridge Scheduler takes it: with a year, Sunday as
+// 1, and a ? for the days that do not matter (https://docs.aws.amazon.com/scheduler/latest/UserGuide/schedule-types.html).
+func cronExpression(r *recipe.Recipe, field, cron string) (string, error) {
+	if strings.HasPrefix(cron, "@") {
+		return "", r.Refuse(field, "EventBridge knows no %s: write five fields", cron)
 	}
-	f := strings.Fields(r.Schedule.Cron)
+	f := strings.Fields(cron)
 	if len(f) != 5 {
-		return "", r.Refuse("schedule", "%q does not have five fields", r.Schedule.Cron)
+		return "", r.Refuse(field, "%q does not have five fields", cron)
 	}
 	days, weekdays := f[2], f[4]
 	switch {
@@ -28,7 +28,7 @@ func cronExpression(r *recipe.Recipe) (string, error) {
 	case days == "*" || days == "?":
 		days = "?"
 	default:
-		return "", r.Refuse("schedule", "%q has days of the month and of the week, and EventBridge takes one of them", r.Schedule.Cron)
+		return "", r.Refuse(field, "%q has days of the month and of the week, and EventBridge takes one of them", cron)
 	}
 	// The number after a slash is a step, not a day.
 	day, step, _ := strings.Cut(weekdays, "/")

@@ -3,15 +3,11 @@ package deploy
 
 import (
 	"encoding/json"
-	"fmt"
 	"regexp"
 	"strings"
-	"time"
 
 	"ingot/internal/deploy/builder"
-	"ingot/internal/deploy/site"
 	"ingot/internal/factory"
-	"ingot/internal/factory/asl"
 	"ingot/internal/fault"
 	"ingot/internal/recipe"
 )
@@ -121,8 +117,10 @@ func Template(o Options) ([]byte, error) {
 	outputs := object{"Bucket": object{"Value": ref("Bucket")}, "Table": object{"Value": ref("Table")}, "Catalog": object{"Value": attribute("CatalogUrl", "FunctionUrl"), "Description": "page and API of the catalogue"},
 		"Alarms": object{"Value": ref("Alarms"), "Description": "topic that the alarms go to"}}
 	for i, r := range o.Recipes {
-		if err := o.line(all, outputs, r, o.Inputs[i]); err != nil {
-			return nil, err
+		for _, l := range lines(r) {
+			if err := l.add(all, outputs, o.Inputs[i]); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return write(&o, all, outputs, object{
@@ -182,115 +180,4 @@ func (o *Options) base() object {
 			"PointInTimeRecoverySpecification": object{"PointInTimeRecoveryEnabled": true}, "Tags": tagged(),
 		}},
 	}
-}
-
-// The functions, and what they are by $INGOT_FUNCTION.
-var functions = []struct {
-	name, role      string
-	seconds, memory int
-}{
-	{"Steps", "steps", 900, 1024},
-	{"Catalog", "catalog", 30, 512},
-	{"Reaper", "reaper", 300, 256},
-}
-
-func (o *Options) functions() object {
-	all := object{}
-	var images []string
-	for _, r := range o.Recipes {
-		images = append(images, r.Name)
-	}
-	config := site.Config{Stack: "${AWS::StackName}", Region: "${AWS::Region}", Bucket: "${Bucket}", Catalog: "dynamodb:${Table}?region=${AWS::Region}", States: states, Images: images,
-		Program: o.programKey(), Machine: builder.Spec{Stack: "${AWS::StackName}", Image: "${MachineImage}", Types: o.Machine.Types, Subnet: o.Machine.Subnet, Group: "${Group.GroupId}",
-			Role: "${BuilderProfile}", Disk: int32(o.Machine.Disk), Root: o.Machine.Root, Spot: o.Machine.Spot}}
-	text, err := json.Marshal(config)
-	if err != nil {
-		panic(err) // it is made of strings and numbers
-	}
-	for _, f := range functions {
-		variables := object{"INGOT_FUNCTION": f.role, "INGOT_DEPLOYMENT": sub(string(text))}
-		if f.role == "steps" {
-			variables["INGOT_NOTIFY"], variables["INGOT_SITE"] = ref("Notify"), attribute("CatalogUrl", "FunctionUrl")
-		}
-		if f.role == "catalog" { // it knows of nothing else
-			variables["INGOT_DEPLOYMENT"] = sub(`{"catalog":"dynamodb:${Table}?region=${AWS::Region}"}`)
-		}
-		all[f.name+"Log"] = object{"Type": "AWS::Logs::LogGroup", "Properties": object{"LogGroupName": sub("/aws/lambda/${AWS::StackName}-" + f.role), "RetentionInDays": 90, "Tags": tagged()}}
-		all[f.name+"Function"] = object{"Type": "AWS::Lambda::Function", "DependsOn": []string{f.name + "Log"}, "Properties": object{
-			"FunctionName": sub("${AWS::StackName}-" + f.role), "Runtime": "provided.al2023", "Handler": "bootstrap", "Architectures": []string{o.Arch}, "Role": attribute(f.name+"Role", "Arn"),
-			"Code": object{"S3Bucket": ref("Bucket"), "S3Key": o.zipKey()}, "Timeout": f.seconds, "MemorySize": f.memory, "EphemeralStorage": object{"Size": 1024},
-			"Environment": object{"Variables": variables}, "Tags": tagged()}}
-	}
-	all["CatalogUrl"] = object{"Type": "AWS::Lambda::Url", "Properties": object{"AuthType": "NONE", "TargetFunctionArn": attribute("CatalogFunction", "Arn")}}
-	all["CatalogUrlPermission"] = object{"Type": "AWS::Lambda::Permission", "Properties": object{"Action": "lambda:InvokeFunctionUrl", "FunctionName": ref("CatalogFunction"), "FunctionUrlAuthType": "NONE", "Principal": "*"}}
-	all["CatalogInvokePermission"] = object{"Type": "AWS::Lambda::Permission", "Properties": object{"Action": "lambda:InvokeFunction", "FunctionName": ref("CatalogFunction"), "InvokedViaFunctionUrl": true, "Principal": "*"}}
-	group := object{"GroupDescription": "build machines of ingot: nothing comes in", "Tags": tagged()}
-	if o.Machine.VPC != "" {
-		group["VpcId"] = o.Machine.VPC
-	}
-	all["Group"] = object{"Type": "AWS::EC2::SecurityGroup", "Properties": group}
-	all["BuilderProfile"] = object{"Type": "AWS::IAM::InstanceProfile", "Properties": object{"Roles": []object{ref("BuilderRole")}}}
-	all["ReaperSchedule"] = object{"Type": "AWS::Scheduler::Schedule", "Properties": object{"ScheduleExpression": "rate(10 minutes)", "FlexibleTimeWindow": object{"Mode": "OFF"},
-		"Target": object{"Arn": attribute("ReaperFunction", "Arn"), "RoleArn": attribute("ScheduleRole", "Arn"), "Input": "{}"}}}
-	all["Alarms"] = object{"Type": "AWS::SNS::Topic", "Properties": object{"Tags": tagged()}}
-	for _, f := range functions {
-		all[f.name+"Alarm"] = alarm("errors of the function "+f.role, "AWS/Lambda", "Errors", 1, object{"Name": "FunctionName", "Value": ref(f.name + "Function")})
-	}
-	return all
-}
-
-func alarm(what, space, metric string, threshold int, dimension object) object {
-	return object{"Type": "AWS::CloudWatch::Alarm", "Properties": object{"AlarmDescription": "ingot: " + what, "Namespace": space, "MetricName": metric, "Dimensions": []object{dimension},
-		"Statistic": "Sum", "Period": 300, "EvaluationPeriods": 1, "Threshold": threshold, "ComparisonOperator": "GreaterThanOrEqualToThreshold", "TreatMissingData": "notBreaching",
-		"AlarmActions": []object{ref("Alarms")}}}
-}
-
-// line adds what one image has of its own.
-func (o *Options) line(all, outputs object, r *recipe.Recipe, in factory.Input) error {
-	names := func(what string) string { return logical(r.Name, what) }
-	substitutions := object{"Function": attribute("StepsFunction", "Arn"), "Activity": ref(names("Activity"))}
-	if r.Schedule.Approve {
-		substitutions["Gate"] = ref(names("Gate"))
-		all[names("Gate")] = object{"Type": "AWS::StepFunctions::Activity", "Properties": object{"Name": sub("${AWS::StackName}-" + r.Name + "-approve"), "Tags": tagged()}}
-	}
-	definition, err := asl.Machine(factory.Pipeline(r), asl.Options{Function: "${Function}", Activity: "${Activity}", Gate: "${Gate}"})
-	if err != nil {
-		return err
-	}
-	if _, twice := all[names("Machine")]; twice {
-		return r.Refuse("name", "another image's name is the same but for dashes and dots")
-	}
-	all[names("Activity")] = object{"Type": "AWS::StepFunctions::Activity", "Properties": object{"Name": sub("${AWS::StackName}-" + r.Name), "Tags": tagged()}}
-	all[names("Machine")] = object{"Type": "AWS::StepFunctions::StateMachine", "Properties": object{"StateMachineName": sub("${AWS::StackName}-" + r.Name), "RoleArn": attribute("MachineRole", "Arn"),
-		"Definition": json.RawMessage(definition), "DefinitionSubstitutions": substitutions, "Tags": tagged()}}
-	for _, metric := range []string{"ExecutionsFailed", "ExecutionsTimedOut"} {
-		all[names(metric)] = alarm(r.Name+": "+metric, "AWS/States", metric, 1, object{"Name": "StateMachineArn", "Value": ref(names("Machine"))})
-	}
-	outputs[names("Activity")] = object{"Value": ref(names("Activity")), "Description": "for ingot worker --activity"}
-	outputs[names("Machine")] = object{"Value": ref(names("Machine")), "Description": "state machine of " + r.Name}
-	if r.Schedule.Cron == "" {
-		return nil
-	}
-	expression, err := cronExpression(r)
-	if err != nil {
-		return err
-	}
-	input, err := json.Marshal(object{"input": struct {
-		factory.Input
-		Cause string `json:"cause"`
-	}{in, "schedule"}})
-	if err != nil {
-		return err
-	}
-	window := object{"Mode": "OFF"}
-	if late := r.Schedule.Late(); late >= time.Minute {
-		window = object{"Mode": "FLEXIBLE", "MaximumWindowInMinutes": min(int(late.Minutes()), 1440)}
-	}
-	zone := r.Schedule.Zone
-	if zone == "" {
-		zone = "UTC"
-	}
-	all[names("Schedule")] = object{"Type": "AWS::Scheduler::Schedule", "Properties": object{"Description": fmt.Sprintf("ingot: %s, %s", r.Name, r.Schedule.Cron), "ScheduleExpression": expression, "ScheduleExpressionTimezone": zone,
-		"FlexibleTimeWindow": window, "Target": object{"Arn": ref(names("Machine")), "RoleArn": attribute("ScheduleRole", "Arn"), "Input": string(input)}}}
-	return nil
 }

@@ -25,9 +25,10 @@ func options(t *testing.T) Options {
 			t.Fatal(err)
 		}
 		r := all[0]
-		r.Schedule = recipe.Schedule{Cron: "0 2 1,15 * *", Zone: "Europe/Berlin", Jitter: "30m", Approve: name == "arch-std"}
+		r.Schedule = recipe.Schedule{Cron: "0 2 1,15 * *", Zone: "Europe/Berlin", Jitter: "30m", Approve: name == "arch-std", Rebuild: name == "debian-12"}
 		if name == "debian-12" {
 			r.Publish.Smoke.Regions = recipe.SmokeFirst
+			r.Retain.Releases = 2
 		}
 		o.Recipes = append(o.Recipes, r)
 		o.Inputs = append(o.Inputs, factory.Input{Recipe: filepath.Base(r.Path), Name: r.Name})
@@ -116,11 +117,13 @@ func TestTemplate(t *testing.T) {
 func TestTemplateRefuses(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*Options){
-		"stack":      func(o *Options) { o.Stack = "a b" },
-		"kinds":      func(o *Options) { o.Recipes[0].Publish.Kinds = []string{recipe.InstanceStore} },
-		"arch":       func(o *Options) { o.Recipes[0].Arch = "arm64" },
-		"both days":  func(o *Options) { o.Recipes[0].Schedule.Cron = "0 2 1 * mon" },
-		"same names": func(o *Options) { o.Recipes[1].Name = "debian_12" },
+		"stack":                       func(o *Options) { o.Stack = "a b" },
+		"kinds":                       func(o *Options) { o.Recipes[0].Publish.Kinds = []string{recipe.InstanceStore} },
+		"arch":                        func(o *Options) { o.Recipes[0].Arch = "arm64" },
+		"both days":                   func(o *Options) { o.Recipes[0].Schedule.Cron = "0 2 1 * mon" },
+		"same names":                  func(o *Options) { o.Recipes[1].Name = "debian_12" },
+		"upkeep":                      func(o *Options) { o.Recipes[0].Schedule.Upkeep = "@daily" },
+		"a name that is one's upkeep": func(o *Options) { o.Recipes[1].Name = "debian-12-upkeep" },
 	} {
 		o := options(t)
 		spoil(&o)
@@ -142,7 +145,7 @@ func TestCron(t *testing.T) {
 		"0 0 29 2 *":     "cron(0 0 29 2 ? *)",
 		"0 0 * * 1,3":    "cron(0 0 ? * 2,4 *)",
 	} {
-		got, err := cronExpression(&recipe.Recipe{Schedule: recipe.Schedule{Cron: in}})
+		got, err := cronExpression(&recipe.Recipe{}, "schedule", in)
 		if err != nil || got != want {
 			t.Errorf("%s: %s, %v", in, got, err)
 		}

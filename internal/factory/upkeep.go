@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"ingot/internal/catalog"
 	"ingot/internal/factory/flow"
@@ -57,9 +56,9 @@ type checked struct {
 type Orders interface {
 	// LastRebuilt returns what the last upkeep of an image found to order, nil if there was none.
 	LastRebuilt(ctx context.Context, image string) (*Rebuilt, error)
-	// Order orders a run, and returns what it is called. While another run of the image is not over, it fails with fault.Exists. The
-	// same order twice in a row is one.
-	Order(ctx context.Context, r *recipe.Recipe, in Input, cause string) (run string, err error)
+	// Order orders a run for what a check has found, and returns what it is called. While another run of the image is not over, it
+	// fails with fault.Exists. The same order twice in a row is one.
+	Order(ctx context.Context, r *recipe.Recipe, in Input, cause string, found Checked) (run string, err error)
 }
 
 func (f *Factory) orders() Orders {
@@ -98,7 +97,7 @@ func (f *Factory) rebuild(ctx context.Context, c flow.Call, in checked) (out Reb
 		c.Progress.Logf("nothing is ordered: %s is not the newest release any more", in.Check.Newest)
 		return out, nil
 	}
-	out.Run, err = f.orders().Order(ctx, r, in.Input, fmt.Sprintf("%s, found by run %s", progress.Count(in.Check.Outdated, "newer package"), c.Run))
+	out.Run, err = f.orders().Order(ctx, r, in.Input, fmt.Sprintf("%s, found by run %s", progress.Count(in.Check.Outdated, "newer package"), c.Run), in.Check)
 	if fault.KindOf(err) == fault.Exists {
 		c.Progress.Logf("nothing is ordered: %v", err)
 		return out, nil
@@ -116,7 +115,7 @@ func (j journalOrders) LastRebuilt(ctx context.Context, image string) (*Rebuilt,
 }
 
 // Order implements Orders.
-func (j journalOrders) Order(ctx context.Context, r *recipe.Recipe, in Input, cause string) (string, error) {
+func (j journalOrders) Order(ctx context.Context, r *recipe.Recipe, in Input, cause string, _ Checked) (string, error) {
 	last, err := j.Runs(ctx, r.Name, 1)
 	if err != nil {
 		return "", err
@@ -135,6 +134,6 @@ func UpkeepLine(l Line) (upkeep Line, ok bool, err error) {
 		return upkeep, false, nil
 	}
 	upkeep = Line{Recipe: l.Recipe, Input: l.Input, Flow: Upkeep(l.Recipe)}
-	upkeep.schedule, err = parse(l.Recipe, upkeep.Flow.Name, "schedule.upkeep", s.Looks(), max(s.Late(), time.Hour))
+	upkeep.schedule, err = parse(l.Recipe, upkeep.Flow.Name, "schedule.upkeep", s.Looks(), s.LooksLate())
 	return upkeep, err == nil, err
 }

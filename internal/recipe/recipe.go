@@ -262,6 +262,10 @@ func (s Schedule) Looks() string {
 // Late returns how much later than scheduled a run may start.
 func (s Schedule) Late() time.Duration { return orDefault(s.Jitter, 0) }
 
+// LooksLate returns how much later than scheduled upkeep may start: at least an hour, since nothing waits for it, and mirrors are
+// shared.
+func (s Schedule) LooksLate() time.Duration { return max(s.Late(), time.Hour) }
+
 // Timeout limits, used where a recipe names none.
 const (
 	DefaultScriptTimeout = 10 * time.Minute

@@ -3,6 +3,7 @@ package site
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -13,31 +14,34 @@ import (
 
 	"ingot/internal/deploy/builder"
 	"ingot/internal/deploy/depot"
-	"ingot/internal/factory"
+	"ingot/internal/fault"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
 )
 
 // Config is what the deployment's template tells its functions, as JSON.
 type Config struct {
-	Stack   string       `json:"stack"`
-	Region  string       `json:"region"`
-	Bucket  string       `json:"bucket"`
-	Catalog string       `json:"catalog"` // as catalog.Open takes it
-	States  string       `json:"states"`  // what the ARNs of its state machines and activities begin with: arn:aws:states:REGION:ACCOUNT
-	Images  []string     `json:"images"`
-	Program string       `json:"program"` // its key in the bucket
-	Machine builder.Spec `json:"machine"`
+	Stack     string       `json:"stack"`
+	Region    string       `json:"region"`
+	Bucket    string       `json:"bucket"`
+	Catalog   string       `json:"catalog"`   // as catalog.Open takes it
+	States    string       `json:"states"`    // what the ARNs of its state machines and activities begin with: arn:aws:states:REGION:ACCOUNT
+	Pipelines []string     `json:"pipelines"` // those that need machines
+	Program   string       `json:"program"`   // its key in the bucket
+	Machine   builder.Spec `json:"machine"`
 }
 
-// MachineARN is that of an image's state machine.
-func (c *Config) MachineARN(image string) string {
-	return c.States + ":stateMachine:" + c.Stack + "-" + image
+// Slug is what the state machine and the activity of a pipeline are called, after the name of the stack and a dash.
+func Slug(pipeline string) string { return strings.ReplaceAll(pipeline, "/", "-") }
+
+// MachineARN is that of a pipeline's state machine.
+func (c *Config) MachineARN(pipeline string) string {
+	return c.States + ":stateMachine:" + c.Stack + "-" + Slug(pipeline)
 }
 
-// ActivityARN is that of the activity by which an image is made.
-func (c *Config) ActivityARN(image string) string {
-	return c.States + ":activity:" + c.Stack + "-" + image
+// ActivityARN is that of the activity by which workers take the steps of a pipeline.
+func (c *Config) ActivityARN(pipeline string) string {
+	return c.States + ":activity:" + c.Stack + "-" + Slug(pipeline)
 }
 
 // maxAge is how old a machine may get; idleAfter, how long it waits for a step.
@@ -46,7 +50,7 @@ const (
 	idleAfter = 30 * time.Minute
 )
 
-// Site implements station.Cloud.
+// Site implements station.Cloud and station.Starter.
 type Site struct {
 	Config   Config
 	SFN      *sfn.Client
@@ -91,17 +95,39 @@ func (s *Site) Older(ctx context.Context, machine, execution string) (string, er
 	return "", nil
 }
 
-// Launch implements station.Cloud.
-func (s *Site) Launch(ctx context.Context, run string, in factory.Input) error {
-	return s.launch(ctx, run, in.Name)
+// Start implements station.Starter.
+func (s *Site) Start(ctx context.Context, image, run string, told any) error {
+	machine := s.Config.MachineARN(image)
+	running, err := s.executions(ctx, machine)
+	if err != nil {
+		return err
+	}
+	for _, e := range running { // perhaps this very run, started by an attempt of which nobody heard
+		if other := aws.ToString(e.Name); other != run {
+			return fault.New(fault.Exists, fmt.Errorf("run %s of %s is not over", other, image), "upkeep looks again when it is due next")
+		}
+	}
+	text, err := json.Marshal(map[string]any{"input": told})
+	if err != nil {
+		return err
+	}
+	err = retry.Call(ctx, "states:StartExecution", retry.Policy{}, func(ctx context.Context) error {
+		_, err := s.SFN.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &machine, Name: &run, Input: aws.String(string(text))})
+		return err
+	})
+	if err != nil && retry.Code(err) != "ExecutionAlreadyExists" {
+		return fmt.Errorf("starting run %s of %s: %w", run, image, err)
+	}
+	return nil
 }
 
-func (s *Site) launch(ctx context.Context, run, image string) error {
+// Launch implements station.Cloud.
+func (s *Site) Launch(ctx context.Context, run, pipeline string) error {
 	link, err := s.Depot.Link(ctx, s.Config.Program)
 	if err != nil {
 		return err
 	}
-	_, err = s.Builders.Launch(ctx, run, s.script(link, image))
+	_, err = s.Builders.Launch(ctx, run, s.script(link, pipeline))
 	return err
 }
 
@@ -109,7 +135,7 @@ func (s *Site) launch(ctx context.Context, run, image string) error {
 func (s *Site) Dismiss(ctx context.Context, run string) error { return s.Builders.Dismiss(ctx, run) }
 
 // script is what a machine does when it boots. However it ends, the machine shuts down, which terminates it.
-func (s *Site) script(link, image string) string {
+func (s *Site) script(link, pipeline string) string {
 	c := s.Config
 	return fmt.Sprintf(`#!/bin/sh
 (sleep %d; shutdown -h now) &
@@ -128,7 +154,7 @@ curl -fsS --retry 5 -o ingot %s
 chmod 755 ingot
 HOME=/root INGOT_CACHE=/var/lib/ingot/cache INGOT_STATE=/var/lib/ingot/state ./ingot worker --quiet \
 	--activity %s --region %s --bucket %s --catalog %s --idle %s
-`, int(maxAge.Seconds()), quote(link), quote(c.ActivityARN(image)), quote(c.Region), quote(c.Bucket), quote(c.Catalog), idleAfter)
+`, int(maxAge.Seconds()), quote(link), quote(c.ActivityARN(pipeline)), quote(c.Region), quote(c.Bucket), quote(c.Catalog), idleAfter)
 }
 
 // quote quotes a word for a shell.
@@ -136,16 +162,16 @@ func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\'
 
 // Reap ends the machines that no run needs, and launches new ones for runs that lost theirs.
 func (s *Site) Reap(ctx context.Context, now time.Time) (ended []string, launched []string, err error) {
-	images := map[string]string{}
+	pipelines := map[string]string{}
 	var alive []string
-	for _, image := range s.Config.Images {
-		all, err := s.executions(ctx, s.Config.MachineARN(image))
+	for _, pipeline := range s.Config.Pipelines {
+		all, err := s.executions(ctx, s.Config.MachineARN(pipeline))
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, e := range all {
 			run := aws.ToString(e.Name)
-			images[run] = image
+			pipelines[run] = pipeline
 			alive = append(alive, run)
 		}
 	}
@@ -154,7 +180,7 @@ func (s *Site) Reap(ctx context.Context, now time.Time) (ended []string, launche
 		return ended, nil, err
 	}
 	for _, run := range bereft {
-		if err := s.launch(ctx, run, images[run]); err != nil {
+		if err := s.Launch(ctx, run, pipelines[run]); err != nil {
 			return ended, launched, err
 		}
 		launched = append(launched, run)

@@ -1,6 +1,7 @@
 package station
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,10 +14,21 @@ import (
 	"ingot/internal/fault"
 )
 
-// ended is how the runs of an image ended.
+// ended is how the runs of a pipeline ended.
 type ended struct {
 	Resolved *factory.Resolved `json:"resolved,omitempty"` // of the last one that was done
+	Rebuilt  *factory.Rebuilt  `json:"rebuilt,omitempty"`  // of the last one that came so far
 	Failures int               `json:"failures"`           // in a row
+}
+
+// rebuild takes in what a run of upkeep found to order, if it came so far.
+func (e *ended) rebuild(r *asl.Request) error {
+	var out factory.Rebuilt
+	known, err := r.Output("rebuild", &out)
+	if known && err == nil {
+		e.Rebuilt = &out
+	}
+	return err
 }
 
 // DisableAfter so many failures in a row, runs that the schedule starts do nothing; as with `ingot serve`.
@@ -51,7 +63,11 @@ type Order struct {
 	Cause string `json:"cause"` // "schedule" where nobody asked for it
 }
 
-// begin ends a run at once where another one is at work, or where runs have failed too often; else it has a machine launched.
+// pipeline is the name of the pipeline that a request is of.
+func (o *Order) pipeline(r *asl.Request) string { return cmp.Or(r.Pipeline, o.Name) }
+
+// begin ends a run at once where another one is at work, or where runs have failed too often; else it has a machine launched, if a
+// step needs one.
 func (s *Station) begin(_ *factory.Factory, r *asl.Request) flow.Func {
 	return func(ctx context.Context, c flow.Call, _ json.RawMessage) (json.RawMessage, error) {
 		var in Order
@@ -66,7 +82,7 @@ func (s *Station) begin(_ *factory.Factory, r *asl.Request) flow.Func {
 		if err != nil {
 			return nil, err
 		}
-		past, err := s.state(ctx, in.Name)
+		past, err := s.state(ctx, in.pipeline(r))
 		switch {
 		case err != nil:
 			return nil, err
@@ -74,11 +90,11 @@ func (s *Station) begin(_ *factory.Factory, r *asl.Request) flow.Func {
 			out.Ends, out.Why = true, "run "+older+" is at work"
 		case in.Cause == "schedule" && past.Failures >= DisableAfter:
 			out.Ends, out.Why = true, fmt.Sprintf("%d runs in a row failed: start one by hand", past.Failures)
-		default:
-			err = s.Cloud.Launch(ctx, r.Run, in.Input)
+		case !r.Light:
+			err = s.Cloud.Launch(ctx, r.Run, in.pipeline(r))
 		}
 		if out.Ends {
-			c.Progress.Logf("%s: %s", in.Name, out.Why)
+			c.Progress.Logf("%s: %s", in.pipeline(r), out.Why)
 		}
 		if err != nil {
 			return nil, err
@@ -94,7 +110,7 @@ func (s *Station) end(f *factory.Factory, r *asl.Request) flow.Func {
 		if err := r.Input(&in); err != nil {
 			return nil, err
 		}
-		if err := s.Cloud.Dismiss(ctx, r.Run); err != nil {
+		if err := s.dismiss(ctx, r); err != nil {
 			return nil, err
 		}
 		failures, err := r.Failures()
@@ -113,14 +129,17 @@ func (s *Station) end(f *factory.Factory, r *asl.Request) flow.Func {
 		case known && resolved.Unchanged:
 			state = journal.Unchanged
 		}
-		now, err := s.state(ctx, in.Name)
+		now, err := s.state(ctx, in.pipeline(r))
 		if err != nil {
 			return nil, err
 		}
 		if now.Failures = 0; state == journal.Done && known {
 			now.Resolved = &resolved
 		}
-		if err := s.setState(ctx, in.Name, now); err != nil {
+		if err := now.rebuild(r); err != nil {
+			return nil, err
+		}
+		if err := s.setState(ctx, in.pipeline(r), now); err != nil {
 			return nil, err
 		}
 		if state == journal.Partial {
@@ -140,10 +159,10 @@ func (s *Station) failed(f *factory.Factory, r *asl.Request) flow.Func {
 			return nil, err
 		}
 		failures, err := r.Failures()
-		errs := []error{err, s.Cloud.Dismiss(ctx, r.Run)}
-		if now, err := s.state(ctx, in.Name); err == nil {
+		errs := []error{err, s.dismiss(ctx, r)}
+		if now, err := s.state(ctx, in.pipeline(r)); err == nil {
 			now.Failures++
-			errs = append(errs, s.setState(ctx, in.Name, now))
+			errs = append(errs, now.rebuild(r), s.setState(ctx, in.pipeline(r), now))
 		} else {
 			errs = append(errs, err)
 		}
@@ -155,8 +174,16 @@ func (s *Station) failed(f *factory.Factory, r *asl.Request) flow.Func {
 	}
 }
 
+// dismiss ends the machines of a run, if it may have some.
+func (s *Station) dismiss(ctx context.Context, r *asl.Request) error {
+	if r.Light {
+		return nil
+	}
+	return s.Cloud.Dismiss(ctx, r.Run)
+}
+
 func message(in *Order, r *asl.Request, state journal.State, failures []*asl.Failure) *factory.Message {
-	m := factory.EndMessage(in.Name, r.Run, state)
+	m := factory.EndMessage(in.pipeline(r), r.Run, state)
 	for i, f := range failures {
 		where := f.Step
 		if f.Item != "" {

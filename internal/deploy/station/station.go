@@ -3,7 +3,7 @@
 //
 //	recipes/NAME.zip        a recipe with the files that it names
 //	locks/NAME.lock         its lock
-//	state/NAME.json         how its runs ended
+//	state/PIPELINE.json     how the runs of NAME, or of NAME/upkeep, ended
 //	runs/RUN/STEP.zip       the papers of an image after a step; never the disk, which any machine can make again
 //	maps/DIGEST.json        block maps of what was published
 package station
@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/google/renameio/v2"
 
 	"ingot/internal/catalog"
 	"ingot/internal/deploy/depot"
@@ -38,6 +40,7 @@ type Station struct {
 	Dir     string                                      // folder for recipes and locks
 	Heavy   bool                                        // steps that need a machine are done here
 	Cloud   Cloud                                       // for what begins and ends a run; may be nil where that is done elsewhere
+	Starter Starter                                     // for runs that upkeep orders; nil where there is no upkeep
 	Watch   func(r *asl.Request, e progress.Event)      // may be nil
 
 	recipes, images sync.Mutex // steps side by side share their files
@@ -47,8 +50,8 @@ type Station struct {
 type Cloud interface {
 	// Older names a run of the same state machine that is running and began before, or ends "" where there is none.
 	Older(ctx context.Context, machine, execution string) (string, error)
-	// Launch starts a machine for a run, unless it has one; it need not run yet when Launch returns.
-	Launch(ctx context.Context, run string, in factory.Input) error
+	// Launch starts a machine for a run of a pipeline, unless it has one; it need not run yet when Launch returns.
+	Launch(ctx context.Context, run, pipeline string) error
 	// Dismiss ends the machines of a run.
 	Dismiss(ctx context.Context, run string) error
 }
@@ -84,6 +87,9 @@ func (s *Station) Do(ctx context.Context, r *asl.Request) (asl.Result, *asl.Fail
 func (s *Station) tasks(r *asl.Request) map[string]flow.Func {
 	f := s.Factory.Twin(s.Factory.Output)
 	f.Past = &past{s, r}
+	if s.Starter != nil {
+		f.Orders = &orders{s, r}
+	}
 	all := s.Tasks(f)
 	build := all["build"]
 	for name, do := range all {
@@ -150,7 +156,7 @@ func (s *Station) localise(ctx context.Context, doc json.RawMessage, in *given) 
 	}
 	switch lock, err := s.Depot.Get(ctx, lockKey(in.Input.Name)); {
 	case err == nil:
-		if err := os.WriteFile(pipeline.LockPath(r), lock, 0o644); err != nil {
+		if err := renameio.WriteFile(pipeline.LockPath(r), lock, 0o644); err != nil { // a step beside this one may be reading it
 			return nil, fmt.Errorf("keeping the lock: %w", err)
 		}
 	case fault.KindOf(err) != fault.Missing:

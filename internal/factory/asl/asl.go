@@ -149,6 +149,7 @@ func (w *writer) top(m *machine) error {
 		s := w.task(Control(step), w.at, nil)
 		request := s.Parameters["Payload"].(map[string]any)
 		request["machine.$"], request["execution.$"] = "$$.StateMachine.Id", "$$.Execution.Id"
+		request["pipeline"], request["light"] = w.Name, !w.NeedsMachine()
 		s.ResultPath, s.Next, s.Catch = "$."+step, next, catch
 		return s
 	}

@@ -29,9 +29,11 @@ type Request struct {
 	Where    map[string][]any `json:"where"` // where the results of steps are in the state
 	State    json.RawMessage  `json:"state"`
 
-	// ARNs of the state machine and of the execution. Begin, End and Failed have them.
-	Machine   string `json:"machine,omitempty"`
-	Execution string `json:"execution,omitempty"`
+	// What Begin, End and Failed have beside that.
+	Machine   string `json:"machine,omitempty"`   // ARN of the state machine
+	Execution string `json:"execution,omitempty"` // ARN
+	Pipeline  string `json:"pipeline,omitempty"`  // its name; "": that of the image which the input names
+	Light     bool   `json:"light,omitempty"`     // no step of it needs a machine
 }
 
 // Result is what became of a step. One that is done in part has both an output and a failure.

@@ -164,6 +164,11 @@ func (p *Pipeline) Waits(name, other string) bool {
 	return slices.ContainsFunc(s.After, func(a string) bool { return a == other || p.Waits(a, other) })
 }
 
+// NeedsMachine reports whether one of the steps needs a machine to itself.
+func (p *Pipeline) NeedsMachine() bool {
+	return slices.ContainsFunc(p.Steps, func(s Step) bool { return s.Place == Machine })
+}
+
 // Hash identifies the pipeline: the SHA-256 of its JSON, in hexadecimal.
 func (p *Pipeline) Hash() string {
 	text, err := json.Marshal(p)

@@ -6,20 +6,23 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 )
 
 // Activities stands in for the part of Step Functions that workers speak to: GetActivityTask, SendTaskSuccess, SendTaskFailure and
-// SendTaskHeartbeat; and for ListExecutions, with the runs that a test says there are.
+// SendTaskHeartbeat; and for ListExecutions, with the runs that a test says there are, and StartExecution, which does not play what it
+// starts.
 type Activities struct {
 	URL string
 
 	mu      sync.Mutex
 	queues  map[string][]*task
 	given   map[string]*task // by token
-	running []map[string]any
+	running []execution
+	started []execution
 	refusal string
 	arrived chan struct{}  // closed when a task comes
 	Beats   int            // how many signs of life came
@@ -50,14 +53,51 @@ func NewActivities(t testing.TB) *Activities {
 	return a
 }
 
-// Running says which runs are going on: their names, oldest first.
+// execution is a run of a state machine.
+type execution struct {
+	machine string // its ARN; "" for that of any machine
+	name    string
+	input   string
+}
+
+func (e execution) arn() string { return "arn:of:" + e.name }
+
+// Running says which runs are going on, whatever machine is asked for: their names, oldest first. What was started is over.
 func (a *Activities) Running(names ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running = nil
-	for i, name := range names {
-		a.running = append(a.running, map[string]any{"executionArn": "arn:of:" + name, "name": name, "stateMachineArn": "arn:of:machine", "status": "RUNNING", "startDate": 1.7e9 + float64(i)})
+	for _, name := range names {
+		a.running = append(a.running, execution{name: name})
 	}
+}
+
+// Started returns the runs of a machine that were started, oldest first: their names, and their inputs.
+func (a *Activities) Started(machine string) (names []string, inputs []json.RawMessage) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.started {
+		if e.machine == machine {
+			names, inputs = append(names, e.name), append(inputs, json.RawMessage(e.input))
+		}
+	}
+	return names, inputs
+}
+
+// start starts a run, as Step Functions does: of two calls of a name with the same input, the second changes nothing while the run is
+// going on; else it is refused, for 90 days after the run's end.
+func (a *Activities) start(e execution) (arn, refusal string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	same := func(x execution) bool { return x.machine == e.machine && x.name == e.name }
+	if i := slices.IndexFunc(a.started, same); i >= 0 {
+		if a.started[i].input == e.input && slices.ContainsFunc(a.running, same) {
+			return e.arn(), ""
+		}
+		return "", "ExecutionAlreadyExists"
+	}
+	a.started, a.running = append(a.started, e), append(a.running, e)
+	return e.arn(), ""
 }
 
 // Refuse refuses every call with an error of this code.
@@ -115,7 +155,7 @@ func (a *Activities) drop(x *task) {
 // ServeHTTP implements http.Handler: the JSON protocol of Step Functions.
 func (a *Activities) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		ActivityArn, WorkerName, TaskToken, Output, Error, Cause string
+		ActivityArn, WorkerName, TaskToken, Output, Error, Cause, StateMachineArn, Name, Input string
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		refuse(w, "SerializationException")
@@ -159,7 +199,20 @@ func (a *Activities) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "AWSStepFunctions.ListExecutions":
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		reply(w, map[string]any{"executions": a.running})
+		all := []map[string]any{}
+		for i, e := range a.running {
+			if e.machine == "" || e.machine == in.StateMachineArn {
+				all = append(all, map[string]any{"executionArn": e.arn(), "name": e.name, "stateMachineArn": in.StateMachineArn, "status": "RUNNING", "startDate": 1.7e9 + float64(i)})
+			}
+		}
+		reply(w, map[string]any{"executions": all})
+	case "AWSStepFunctions.StartExecution":
+		arn, refusal := a.start(execution{in.StateMachineArn, in.Name, in.Input})
+		if refusal != "" {
+			refuse(w, refusal)
+			return
+		}
+		reply(w, map[string]any{"executionArn": arn, "startDate": 1.7e9})
 	default:
 		refuse(w, "UnknownOperationException")
 	}

@@ -114,6 +114,9 @@ func NewPlayer(t testing.TB) *Player {
 	return p
 }
 
+// playLimit bounds a run of a machine; on a busy computer, one that builds an image takes long.
+const playLimit = 20 * time.Minute
+
 // Play runs a machine to its end. Its tasks are done by do, whose errors should be StateErrors; so is the error returned. Each
 // run of a player has a name of its own.
 func (p *Player) Play(definition []byte, run string, input any, do func(context.Context, Task) (any, error)) (json.RawMessage, error) {
@@ -154,7 +157,7 @@ func (p *Player) Play(definition []byte, run string, input any, do func(context.
 		return a.Result, nil
 	case <-p.ended:
 		p.t.Error("the interpreter has ended")
-	case <-time.After(5 * time.Minute):
+	case <-time.After(playLimit):
 		p.t.Errorf("the interpreter does not end run %s", run)
 	}
 	return nil, errors.New("the interpreter gave no answer")
