@@ -46,7 +46,13 @@ func (c *Config) arguments(f files) ([]string, error) {
 	if c.Bus == "scsi" {
 		a = append(a, "-device", "virtio-scsi-pci")
 	}
-	a = append(a, "-device", fmt.Sprintf(buses[c.Bus], serial(c.VolumeID)))
+	device := fmt.Sprintf(buses[c.Bus], serial(c.VolumeID))
+	if k := c.Kernel; k != nil {
+		a = append(a, "-kernel", k.Image, "-initrd", k.Initrd, "-append", k.Cmdline)
+	} else {
+		device += ",bootindex=0" // a kernel of QEMU's own has this place
+	}
+	a = append(a, "-device", device)
 	for i := range c.Slots {
 		a = append(a, "-device", fmt.Sprintf("pcie-root-port,id=%s,chassis=%d", slotName(i), i+1))
 	}

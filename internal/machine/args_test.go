@@ -22,7 +22,7 @@ func TestArguments(t *testing.T) {
 		not  []string
 	}{
 		"plain": {Config{}, files{disk: "d"},
-			[]string{"-machine q35,graphics=off", "-device nvme,drive=root,bootindex=0,serial=vol00000000000000000",
+			[]string{"-machine q35,graphics=off", "-device nvme,drive=root,serial=vol00000000000000000,bootindex=0",
 				"restrict=on,ipv6=off,net=169.0.0.0/8,dhcpstart=169.0.0.15 ", "type=3,manufacturer=Amazon EC2,asset=Amazon EC2"},
 			[]string{"pflash", "hostfwd", "guestfwd", "-no-reboot", "pcie-root-port"}},
 		"volumes": {Config{Raw: true, Slots: 3, Volumes: []Volume{{"vol-01", "a,b"}}}, files{disk: "d"},
@@ -31,7 +31,8 @@ func TestArguments(t *testing.T) {
 		"full": {Config{SSH: "127.0.0.1:0", Metadata: "/run/a,b's", NoReboot: true, Bus: "scsi", InstanceType: "x,y"}, files{"d,e", "code", "vars"},
 			[]string{"hostfwd=tcp:127.0.0.1:0-:22", "guestfwd=tcp:169.254.169.254:80-cmd:", ` '/run/a,,b'\''s'`, "-no-reboot",
 				"-device virtio-scsi-pci", "file=d,,e", "unit=0,format=raw,readonly=on,file=code", "product=x,,y,"}, nil},
-		"ide": {Config{Bus: "ide"}, files{disk: "d"}, []string{"-machine pc,graphics=off", "-device ide-hd,drive=root,bootindex=0"}, []string{"q35"}},
+		"ide":    {Config{Bus: "ide"}, files{disk: "d"}, []string{"-machine pc,graphics=off", "-device ide-hd,drive=root,serial=vol00000000000000000,bootindex=0"}, []string{"q35"}},
+		"kernel": {Config{Kernel: &Kernel{"k,1", "i", "ro quiet"}}, files{disk: "d"}, []string{"-kernel k,1 -initrd i -append ro quiet ", "nvme,drive=root"}, []string{"bootindex"}},
 		"arm64": {Config{Arch: "arm64"}, files{"d", "code", "vars"},
 			[]string{"-machine virt", "-cpu cortex-a72", "-smbios"}, []string{"q35"}},
 	} {

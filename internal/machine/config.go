@@ -67,10 +67,10 @@ var emulators = map[string]emulator{
 
 // buses gives the devices that hang the drive "root" on a bus.
 var buses = map[string]string{
-	"nvme":   "nvme,drive=root,bootindex=0,serial=%s",
-	"virtio": "virtio-blk-pci,drive=root,bootindex=0,serial=%.20s",
-	"scsi":   "scsi-hd,drive=root,bootindex=0,serial=%s",
-	"ide":    "ide-hd,drive=root,bootindex=0,serial=%.20s",
+	"nvme":   "nvme,drive=root,serial=%s",
+	"virtio": "virtio-blk-pci,drive=root,serial=%.20s",
+	"scsi":   "scsi-hd,drive=root,serial=%s",
+	"ide":    "ide-hd,drive=root,serial=%.20s",
 }
 
 func findEmulator(arch string) (string, error) {

@@ -60,6 +60,7 @@ type Config struct {
 	Dir      string          // scratch folder, made if absent, owned by the machine
 	Reuse    bool            // boot what an earlier machine left in Dir, instead of a fresh copy of Disk
 	NoReboot bool            // end the machine where the guest would reboot
+	Kernel   *Kernel         // is started in place of the disk's boot loader; nil for that one
 
 	Console  io.Writer // takes what the guest prints on its serial port; may be nil; must not block for long
 	SSH      string    // host address forwarded to the guest's port 22, such as 127.0.0.1:0 (any port); "" for none
@@ -71,6 +72,12 @@ type Config struct {
 	VolumeID     string // becomes the NVMe serial number; default vol-00000000000000000
 
 	Accel Accel // zero value: what Probe says
+}
+
+// Kernel is a Linux kernel that QEMU loads itself.
+type Kernel struct {
+	Image, Initrd string // files
+	Cmdline       string
 }
 
 // Volume is a disk beside the root disk: an NVMe device that can come and go while the guest runs.

@@ -29,6 +29,8 @@ type Options struct {
 	Firmware recipe.Firmware // bios (default) or uefi
 	Bus      string          // nvme (default), virtio, scsi, ide
 	Memory   int64           // bytes; default 1 GiB
+	CPUs     int             // default 2
+	Kernel   *machine.Kernel // is started in place of the disk's boot loader; nil for that one
 	DiskSize int64           // bytes that the guest sees; default half as much again as the image, so that it has to grow
 	User     string          // default login
 	UserData []byte
@@ -163,17 +165,8 @@ func (t *test) run(ctx context.Context) (v *Verdict, err error) {
 
 // judge follows the boot until a user can log in, runs the checks, and returns why the image fails, or "".
 func (t *test) judge(ctx context.Context) string {
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := t.watched(ctx)
 	defer cancel(nil)
-	go func() { // a fatal finding, or the end of the machine, ends all waiting
-		select {
-		case <-t.watch.fatal:
-			cancel(errFatal)
-		case <-t.machine.Exited():
-			cancel(errEnded)
-		case <-ctx.Done():
-		}
-	}()
 	g, err := t.login(ctx)
 	if err != nil {
 		return t.because("nobody could log in", ctx, err)
@@ -191,6 +184,21 @@ func (t *test) judge(ctx context.Context) string {
 		t.powerOff()
 	}
 	return t.failing()
+}
+
+// watched returns a context that a fatal finding, or the end of the machine, ends.
+func (t *test) watched(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-t.watch.fatal:
+			cancel(errFatal)
+		case <-t.machine.Exited():
+			cancel(errEnded)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 // failing returns why the image fails by what is known so far, or "".

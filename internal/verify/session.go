@@ -30,6 +30,24 @@ func SSH(ctx context.Context, dir string, args []string, in io.Reader, out, errO
 		return err
 	}
 	defer g.close()
+	restore := func() {}
+	defer func() { restore() }()
+	return g.stream(ctx, in, out, errOut, func(s *ssh.Session) error {
+		if len(args) > 0 {
+			return s.Start(strings.Join(args, " "))
+		}
+		undo, err := terminal(s, in)
+		if err != nil {
+			return err
+		}
+		restore = undo
+		return s.Shell()
+	})
+}
+
+// stream runs what start starts in a session of its own, with its input and output as they come. Where the context ends, so does
+// the login. A command that fails is an *ExitError.
+func (g *guest) stream(ctx context.Context, in io.Reader, out, errOut io.Writer, start func(*ssh.Session) error) error {
 	defer context.AfterFunc(ctx, g.close)()
 	s, err := g.client.NewSession()
 	if err != nil {
@@ -42,17 +60,7 @@ func SSH(ctx context.Context, dir string, args []string, in io.Reader, out, errO
 	if err != nil {
 		return fmt.Errorf("opening a session: %w", err)
 	}
-	if len(args) == 0 {
-		restore, err := terminal(s, in)
-		if err != nil {
-			return err
-		}
-		defer restore()
-		err = s.Shell()
-		if err != nil {
-			return fmt.Errorf("starting a shell: %w", err)
-		}
-	} else if err := s.Start(strings.Join(args, " ")); err != nil {
+	if err := start(s); err != nil {
 		return fmt.Errorf("starting a command: %w", err)
 	}
 	if in != nil {

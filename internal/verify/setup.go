@@ -86,7 +86,7 @@ func (t *test) start(ctx context.Context) (err error) {
 
 	t.watch = newWatcher(log, t.Task, t.Allow)
 	t.machine, err = machine.Start(ctx, machine.Config{
-		Arch: t.Arch, Firmware: t.Firmware, Bus: t.Bus, Disk: t.Image, DiskSize: t.DiskSize, Memory: t.Memory,
+		Arch: t.Arch, Firmware: t.Firmware, Bus: t.Bus, Disk: t.Image, DiskSize: t.DiskSize, Memory: t.Memory, CPUs: t.CPUs, Kernel: t.Kernel,
 		Dir: scratch, NoReboot: true, Console: t.watch, SSH: "127.0.0.1:0", Metadata: filepath.Join(scratch, "imds"), InstanceID: instanceID, Accel: t.Accel,
 	})
 	if err != nil {
