@@ -28,6 +28,10 @@ type sparse struct {
 	written []uint64 // a bit per hole: it has been written, so that zeros over it must be, too
 }
 
+// Sparse returns a writer to a new file, which leaves out the zeros that it is given. The file's end is the caller's business: zeros there
+// may never be written.
+func Sparse(w io.WriterAt, size int64) io.WriterAt { return newSparse(w, size) }
+
 func newSparse(w io.WriterAt, size int64) *sparse {
 	return &sparse{w: w, written: make([]uint64, roundUp(size, hole*64)/(hole*64))}
 }

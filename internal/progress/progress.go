@@ -119,6 +119,25 @@ func (r *Reporter) Logf(format string, args ...any) {
 	}
 }
 
+// Relay returns a sink for the events of a Reporter elsewhere: they become parts of the task, under numbers of this Reporter.
+func (t *Task) Relay() Sink {
+	if t == nil {
+		return func(Event) {}
+	}
+	ours := map[int64]int64{0: t.id}
+	return func(e Event) {
+		if e.Kind == Begin {
+			ours[e.Task] = t.r.last.Add(1)
+		}
+		parent, known := ours[e.Parent]
+		if !known {
+			parent = t.id
+		}
+		e.Task, e.Parent = ours[e.Task], parent
+		t.r.emit(e)
+	}
+}
+
 // Task is a piece of work that somebody may be watching. Its methods may be called by many goroutines.
 type Task struct {
 	r           *Reporter

@@ -22,7 +22,8 @@ const maxIncludes = 8
 // order. sets replaces variables and picks from the matrix. Errors are of kind Input and point at file,
 // line and column.
 func Load(path string, sets map[string]string) ([]*Recipe, error) {
-	doc, err := read(path, nil)
+	var files []string
+	doc, err := read(path, nil, &files)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +34,7 @@ func Load(path string, sets map[string]string) ([]*Recipe, error) {
 	var out []*Recipe
 	seen := map[string]bool{}
 	for i, body := range bodies {
-		r := &Recipe{Path: path, Dir: filepath.Dir(path), Set: chosen[i], source: body}
+		r := &Recipe{Path: path, Dir: filepath.Dir(path), Set: chosen[i], source: body, written: files}
 		if err := decode(body, reflect.ValueOf(r).Elem(), ""); err != nil {
 			return nil, err
 		}
@@ -56,7 +57,7 @@ func Load(path string, sets map[string]string) ([]*Recipe, error) {
 }
 
 // read parses a file and lays it over what it includes.
-func read(path string, chain []string) (*node, error) {
+func read(path string, chain []string, files *[]string) (*node, error) {
 	if slices.Contains(chain, path) || len(chain) > maxIncludes {
 		return nil, fault.Newf(fault.Input, "including %s: recipes include each other in a circle or too deep (%s)",
 			path, strings.Join(chain, " → "))
@@ -73,6 +74,9 @@ func read(path string, chain []string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !slices.Contains(*files, path) {
+		*files = append(*files, path)
+	}
 	if doc.kind != mapNode {
 		return nil, doc.errorf("a recipe is a map of keys and values")
 	}
@@ -88,7 +92,7 @@ func read(path string, chain []string) (*node, error) {
 		if item.kind != scalarNode {
 			return nil, item.errorf("include: must be a list of files")
 		}
-		n, err := read(filepath.Join(filepath.Dir(path), item.text), append(chain, path))
+		n, err := read(filepath.Join(filepath.Dir(path), item.text), append(chain, path), files)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d:%d: %w", item.file, item.line, item.column, err)
 		}

@@ -39,7 +39,8 @@ type Recipe struct {
 	// Set is what --set and the matrix chose for this image, for messages and names.
 	Set map[string]string `yaml:"-" json:"-"`
 
-	source *node `yaml:"-"` // what it was read from
+	source  *node    `yaml:"-"` // what it was read from
+	written []string `yaml:"-"` // files of the recipe: Path, and those that it includes
 }
 
 // Key is an OpenPGP public key that may vouch for packages.
