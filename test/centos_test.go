@@ -89,6 +89,7 @@ func TestCentOS(t *testing.T) {
 	})
 	t.Run("a module added to a finished image", w.addsModule)
 	t.Run("reproducible", w.builtTwice)
+	t.Run("in a machine", w.builtInside)
 	t.Run("boot", func(t *testing.T) {
 		bus := "virtio"
 		if os.Getenv("INGOT_E2E") != "" {

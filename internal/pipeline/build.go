@@ -27,6 +27,18 @@ import (
 // holds what the same recipe, lock and builder made, it does nothing and fresh is false. An image that fails
 // its audit is an artifact all the same; whoever publishes it looks at Manifest.PublicOK.
 func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o LockOptions) (a *Artifact, fresh bool, err error) {
+	return f.artifact(ctx, r, dir, o, func(d distro.Distribution, l *lock.Lock, _ string) (*Artifact, error) {
+		t, err := f.Tree(ctx, r, l)
+		if err != nil {
+			return nil, err
+		}
+		defer t.Release()
+		return f.finish(ctx, d, t, dir)
+	})
+}
+
+// artifact has the recipe's artifact made in the folder dir, which is cleared for it, unless it is there. make gets the digest of its inputs.
+func (f *Foundry) artifact(ctx context.Context, r *recipe.Recipe, dir string, o LockOptions, make func(distro.Distribution, *lock.Lock, string) (*Artifact, error)) (a *Artifact, fresh bool, err error) {
 	d, err := Distribution(r)
 	if err != nil {
 		return nil, false, err
@@ -51,12 +63,7 @@ func (f *Foundry) Build(ctx context.Context, r *recipe.Recipe, dir string, o Loc
 	if err := clearArtifact(dir); err != nil {
 		return nil, false, err
 	}
-	t, err := f.Tree(ctx, r, l)
-	if err != nil {
-		return nil, false, err
-	}
-	defer t.Release()
-	a, err = f.finish(ctx, d, t, dir)
+	a, err = make(d, l, in)
 	return a, err == nil, err
 }
 

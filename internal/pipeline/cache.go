@@ -38,7 +38,7 @@ func (f *Foundry) Usage(ctx context.Context) ([]Room, error) {
 }
 
 // rooms are the parts of the cache that hold folders; the other one is fetch's.
-var rooms = []string{"expanded", "trees", "aur"}
+var rooms = []string{"expanded", "trees", "aur", machineRoom}
 
 // measure counts the files at a path and below it, and their bytes.
 func measure(ctx context.Context, path string) (files int, bytes int64, err error) {
