@@ -25,6 +25,7 @@ import (
 	"ingot/internal/catalog/catalogtest"
 	"ingot/internal/deb/debtest"
 	"ingot/internal/factory/factorytest"
+	"ingot/internal/imds"
 	"ingot/internal/machine"
 	"ingot/internal/sandbox"
 )
@@ -90,6 +91,7 @@ func TestScript(t *testing.T) {
 			"lines-of-json": linesOfJSON,
 			"booted":        booted,
 			"dynalite":      dynalite,
+			"instance":      instance,
 			"cloud":         cloud(t),
 		},
 	})
@@ -132,6 +134,13 @@ func booted(ts *testscript.TestScript, _ bool, args []string) {
 	verdict, err := json.Marshal(map[string]any{"name": "uefi-nvme", "passed": true, "sha256": manifest.Disk})
 	ts.Check(err)
 	ts.Check(os.WriteFile(filepath.Join(dir, "verdict.json"), verdict, 0o644))
+}
+
+// instance has the metadata service of an instance answer until the script ends: instance REGION
+func instance(ts *testscript.TestScript, _ bool, args []string) {
+	server := httptest.NewServer(imds.Handler(imds.Instance{ID: "i-0123456789abcdef0", Region: args[0]}, imds.Options{TokensRequired: true}))
+	ts.Defer(server.Close)
+	ts.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL)
 }
 
 // dynalite starts a DynamoDB until the script ends, with its address in $DYNAMO.

@@ -21,7 +21,7 @@ func (a *app) gcVerb() *cobra.Command {
 		Use:   "gc",
 		Short: "Remove what failed publications left in the cloud",
 		Long: `Find what publishing and testing have left in the cloud and no release owns, and remove it: snapshots that no AMI is made of,
-AMIs that were not finished, instances, key pairs, bundles. It goes by the ledger, and by the tags ingot:run and ingot:expires
+AMIs that were not finished, instances, volumes, key pairs, bundles. It goes by the ledger, and by the tags ingot:run and ingot:expires
 that everything of ours has while no release owns it. What has not expired yet is left alone (a run may be at
 it still), and so is whatever the catalogue owns.
 

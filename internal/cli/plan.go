@@ -91,7 +91,7 @@ func (a *app) sayPlan(p *pipeline.Plan) {
 func planValue(p *pipeline.Plan, r *pipeline.RegionPlan) map[string]any {
 	v := map[string]any{"region": r.Region, "root": p.Release.Kind, "name": p.Name, "action": r.Action, "blocks": r.Blocks, "send": r.Send,
 		"bytes": int64(r.Send) * disk.BlockSize, "volume_gib": r.VolumeSize, "cost": r.Cost, "best_effort": r.BestEffort}
-	for key, value := range map[string]string{"image_id": r.ImageID, "snapshot_id": r.SnapshotID, "parent": r.Parent, "volume_id": r.Volume, "source_region": r.Source} {
+	for key, value := range map[string]string{"image_id": r.ImageID, "snapshot_id": r.SnapshotID, "parent": r.Parent, "volume_id": r.Volume, "source_region": r.Source, "instance_id": r.Instance} {
 		if value != "" {
 			v[key] = value
 		}
@@ -145,6 +145,11 @@ func (a *app) sayRegionPlan(p *pipeline.Plan, r *pipeline.RegionPlan) {
 func material(p *pipeline.Plan, r *pipeline.RegionPlan) string {
 	sent := fmt.Sprintf("%s (%s) of %d", count(r.Send, "block"), bytesText(int64(r.Send)*disk.BlockSize), r.Blocks)
 	switch {
+	case r.Volume != "" && r.SnapshotID != "":
+		return r.SnapshotID + ", which an earlier run has made of a volume"
+	case r.Volume == publish.NewVolume:
+		return fmt.Sprintf("a snapshot of a new volume of %d GiB, that %s fills (%s), and that is deleted afterwards", r.VolumeSize, r.Instance,
+			bytesText(int64(r.Blocks)*disk.BlockSize))
 	case r.Volume != "":
 		return "a snapshot of the volume " + r.Volume
 	case p.Release.Kind == recipe.InstanceStore:

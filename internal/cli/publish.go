@@ -17,6 +17,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/pipeline"
 	"ingot/internal/publish"
+	"ingot/internal/publish/host"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/recipe"
 )
@@ -34,7 +35,8 @@ Everything is written into a ledger before it is made, and has a tag that says w
 is complete in its region: what a run that is never finished leaves behind is known.
 
 --volume VOLUME makes the AMI of a snapshot of a volume in the region, such as one that is attached to this instance and that ` + "`ingot install`" + `
-has filled. The snapshot is read back first: it has to be the image, and nothing else.
+has filled. The snapshot is read back first: it has to be the image, and nothing else. --volume new, on an EC2 instance of the region, does
+all of that: it makes a volume, attaches it to this instance, installs the image on it, detaches it, and deletes it after the snapshot.
 
 --kind instance-store, or kinds: of the recipe, makes an AMI that is backed by instance store: the disk is bundled (at most
 10 GiB, x86_64, BIOS) with --key, uploaded to --bucket in each region, and registered from there. See docs/bundles.md.
@@ -90,7 +92,7 @@ func (a *app) publicationFlags(cmd *cobra.Command) *publication {
 	f.StringVar(&w.cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
 	f.StringSliceVar(&w.o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
 	f.StringVar(&w.o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
-	f.StringVar(&w.o.Volume, "volume", "", "snapshot this `VOLUME` of EBS, that ingot install has written the image to, instead of sending blocks")
+	f.StringVar(&w.o.Volume, "volume", "", "snapshot this `VOLUME` of EBS, that ingot install has written the image to, instead of sending blocks; new: one that this instance makes and fills")
 	f.BoolVar(&w.o.Replace, "replace", false, "replace an AMI of the same name and other content, once the new one is there")
 	return w
 }
@@ -117,7 +119,7 @@ func (w *publication) open(ctx context.Context, a *app, arg string) error {
 	if w.o.Clients, err = a.clients(ctx, *w.target); err != nil {
 		return err
 	}
-	w.o.RunID = rand.Text()
+	w.o.RunID, w.o.Host = rand.Text(), host.This()
 	if len(w.kinds) == 0 {
 		w.kinds = w.o.Publish.Kinds
 	}

@@ -67,7 +67,7 @@ func (f *Foundry) Plan(ctx context.Context, a *Artifact, o PublishOptions, price
 
 func changesCloud(p *publish.Plan) bool { return p.Action != publish.Leave || len(p.Changes) > 0 }
 
-// cost is what a region's plan costs: what is put or copied once, and what is kept every month.
+// cost is what a region's plan costs: what is put or copied once, a volume for an hour, and what is kept every month.
 func cost(t *price.Table, p *publish.Plan) price.Cost {
 	switch {
 	case p.Err != nil:
@@ -76,6 +76,12 @@ func cost(t *price.Table, p *publish.Plan) price.Cost {
 		return t.Copy(p.Source, p.Region, int64(p.Blocks)*disk.BlockSize)
 	case p.Bundle > 0:
 		return t.Keep(price.Store, p.Region, p.Bundle)
+	case p.Volume != "" && p.SnapshotID == "":
+		c := t.Keep(price.Snapshot, p.Region, int64(p.Blocks)*disk.BlockSize)
+		if p.Volume == publish.NewVolume {
+			c = c.Add(t.Hour(price.Volume, p.Region, p.VolumeSize<<30))
+		}
+		return c
 	}
 	return t.Upload(p.Region, p.Send, disk.BlockSize)
 }

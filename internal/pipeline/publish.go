@@ -26,7 +26,8 @@ type PublishOptions struct {
 	Name     string        // of the AMI, instead of the recipe's
 	Kind     string        // recipe.EBS or recipe.InstanceStore; "" is the former
 	Bundle   BundleOptions // for the latter
-	Volume   string        // an EBS volume that holds the image already
+	Volume   string        // an EBS volume that holds the image already, or publish.NewVolume
+	Host     publish.Host  // that fills a new volume
 	Clients  publish.Clients
 	Catalog  catalog.Store
 	Ledger   publish.Ledger
@@ -149,7 +150,7 @@ func (f *Foundry) ask(ctx context.Context, a *Artifact, o *PublishOptions, p *pu
 	}
 	p.request = publish.Request{
 		Disk: a.Disk(), Map: blocks, Name: name, Description: m.Description, Arch: m.Arch, BootMode: bootMode(m.Firmware),
-		ENA: m.ENA, TPM: o.Publish.TPM, VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Store: store, Volume: o.Volume,
+		ENA: m.ENA, TPM: o.Publish.TPM, VolumeSize: int64(m.VolumeSize), Tags: o.Publish.Tags, Store: store, Volume: o.Volume, Host: o.Host,
 		Regions: regions, BestEffort: o.Publish.BestEffort, Copy: o.Publish.Copy && store == nil, Replace: o.Replace, Material: o.Material, Encrypt: o.Publish.Encrypt, Keys: o.Publish.Keys,
 		Public: o.Publish.Public, Accounts: o.Publish.Accounts, Organizations: o.Publish.Organizations, ShareSnapshot: o.Publish.ShareSnapshot,
 		Parameters: parameterNames(&o.Publish, r), Deprecate: deprecate, Protect: o.Publish.Protect,

@@ -32,8 +32,9 @@ type job struct {
 	sent            atomic.Int64
 	task            *progress.Task
 
-	used   []ledger.Key // what the image is made of, beside itself
-	parent string       // of its snapshot
+	used    []ledger.Key // what the image is made of, beside itself
+	parent  string       // of its snapshot
+	spoiled []string     // snapshots of earlier runs that do not hold the image
 }
 
 // run takes the region from whatever state it is in to the wanted one.
@@ -186,7 +187,7 @@ func (j *job) entry(k ledger.Key) ledger.Entry {
 func (j *job) tags(e ledger.Entry) map[string]string {
 	all := map[string]string{"Name": j.Name, TagContent: j.content, TagImage: j.Name, TagRun: e.Run, TagExpires: e.Expires.Format(time.RFC3339)}
 	for k, v := range map[string]string{TagSeries: j.Series, TagParent: e.Parent, TagVolume: j.Volume} {
-		if v != "" {
+		if v != "" && v != NewVolume {
 			all[k] = v
 		}
 	}

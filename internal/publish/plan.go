@@ -24,7 +24,8 @@ type Plan struct {
 	SnapshotID string // of it, that is deleted with it; or, for Create and Exchange, one that is complete, or half full, and would be used
 	Parent     string // the snapshot that a new one would be based on; "": none, all blocks are sent
 	Source     string // of Copied: the region
-	Volume     string // that a snapshot would be made of
+	Volume     string // that a snapshot would be made of; NewVolume: one that would be made, and deleted
+	Instance   string // that would fill a new volume
 	Send       int    // blocks that would be put
 	Blocks     int    // of the image
 	Bundle     int64  // bytes at most of the bundle that would be uploaded, for instance store
@@ -99,7 +100,7 @@ func (j *job) foresee(ctx context.Context, p *Plan) error {
 		return nil
 	}
 	if j.Volume != "" {
-		p.Volume = j.Volume
+		p.Volume, p.Instance = j.Volume, j.place.Instance
 		found, err := j.earlier(ctx, j.key(ledger.Snapshot, j.token(0)))
 		if found != nil {
 			p.SnapshotID = found.id

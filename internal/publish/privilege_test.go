@@ -25,6 +25,7 @@ import (
 	"ingot/internal/publish/cloudtest"
 	"ingot/internal/publish/doctor"
 	"ingot/internal/publish/gc"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retire"
 )
@@ -111,6 +112,24 @@ var works = []work{
 				}
 				return nil
 			}
+	}},
+	{"publish", "of a new volume", func(t *testing.T, c *cloudtest.Cloud) (func(context.Context) error, func() error) {
+		r := ofNewVolume(t, c)
+		return func(ctx context.Context) error {
+			_, err := publish.Publish(ctx, c.Clients, r)
+			return err
+		}, func() error { return errors.Join(complete(t, c, r), noVolumes(t, c)) }
+	}},
+	{"gc", "of a volume", func(t *testing.T, c *cloudtest.Cloud) (func(context.Context) error, func() error) {
+		r := ofNewVolume(t, c)
+		c.Deny("ec2:DetachVolume")
+		if _, err := publish.Publish(t.Context(), c.Clients, r); fault.KindOf(err) != fault.Denied {
+			t.Fatal(err)
+		}
+		c.Deny("")
+		c.Turn(publish.Life + time.Hour)
+		run, settled := collection(c)
+		return run, func() error { return errors.Join(settled(), noVolumes(t, c)) }
 	}},
 	{"publish", "as bundles", func(t *testing.T, c *cloudtest.Cloud) (func(context.Context) error, func() error) {
 		r := bundled(t, c)
@@ -413,6 +432,15 @@ func nothingHalf(t *testing.T, c *cloudtest.Cloud, options bool) error {
 	}
 	for _, region := range two {
 		images, snapshots := things(t, c, region)
+		all, err := inventory.ListVolumes(t.Context(), c.EC2(region), inventory.Filter("tag-key", publish.TagRun))
+		if err != nil {
+			return err
+		}
+		for _, v := range all {
+			if !known(aws.ToString(v.VolumeId), v.Tags) {
+				return fmt.Errorf("%s: nobody knows of %s (%+v)", region, *v.VolumeId, v.Tags)
+			}
+		}
 		for _, s := range snapshots {
 			byImage := slices.ContainsFunc(images, func(i types.Image) bool {
 				return len(i.BlockDeviceMappings) > 0 && aws.ToString(i.BlockDeviceMappings[0].Ebs.SnapshotId) == aws.ToString(s.SnapshotId)

@@ -19,6 +19,7 @@ import (
 
 	"ingot/internal/progress"
 	"ingot/internal/publish/fanout"
+	"ingot/internal/publish/host"
 )
 
 // Result is what became of one region. Err is nil when the image is there and complete.
@@ -75,6 +76,7 @@ type shared struct {
 	*Request
 	content  string
 	accounts map[string]string // by partition
+	place    host.Place        // where a volume of our own is filled
 	image    *os.File
 	source   *source
 	budget   *semaphore.Weighted
@@ -91,6 +93,12 @@ func prepare(ctx context.Context, clients Clients, r *Request) (_ *shared, err e
 		return nil, err
 	}
 	s.source = newSource(s.image, r.Map)
+	if r.newVolume() {
+		if s.place, err = r.Host.Where(ctx); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
 	for _, region := range r.Regions {
 		if p := Partition(region); s.accounts[p] == "" {
 			if s.accounts[p], err = clients.Account(ctx, region); err != nil {
@@ -98,6 +106,10 @@ func prepare(ctx context.Context, clients Clients, r *Request) (_ *shared, err e
 				return nil, err
 			}
 		}
+	}
+	if err := s.reachable(); err != nil {
+		s.close()
+		return nil, err
 	}
 	return s, nil
 }

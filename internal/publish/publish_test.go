@@ -25,6 +25,7 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
+	"ingot/internal/publish/host/hosttest"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/region"
@@ -36,6 +37,7 @@ type cloud struct {
 	region  *region.Region
 	cfg     aws.Config
 	calls   atomic.Int64
+	hosts   hosttest.Machines
 	harm    func(n int64, w http.ResponseWriter, r *http.Request, next http.Handler) // nil: none
 	regions []string
 }
@@ -47,7 +49,7 @@ func newCloud(t *testing.T, regions ...string) *cloud {
 	}
 	c := &cloud{t: t, regions: regions}
 	var err error
-	if c.region, err = region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: c.regions}); err != nil {
+	if c.region, err = region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: c.regions, Machines: &c.hosts}); err != nil {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,8 @@ package publish
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -75,9 +77,10 @@ func (j *job) register(ctx context.Context, name string, material *ec2.RegisterI
 	return i, err
 }
 
+// tagList returns tags in the order of their keys: a request that is made again is the same to the byte.
 func tagList(tags map[string]string) (list []types.Tag) {
-	for k, v := range tags {
-		list = append(list, types.Tag{Key: &k, Value: &v})
+	for _, k := range slices.Sorted(maps.Keys(tags)) {
+		list = append(list, types.Tag{Key: aws.String(k), Value: aws.String(tags[k])})
 	}
 	return list
 }

@@ -67,6 +67,7 @@ type Request struct {
 	Tags        map[string]string // of the image and its snapshot
 	Store       *Store            // not nil: the image is backed by instance store, and Disk is not read
 	Volume      string            // an EBS volume in the first region that `ingot install` has written the image to: its snapshot is taken, and no block sent
+	Host        Host              // the instance that makes and fills the volume, if that is NewVolume
 
 	Regions    []string
 	BestEffort []string // those of them whose failure is no failure of the whole

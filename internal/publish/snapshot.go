@@ -163,8 +163,8 @@ func (j *job) start(ctx context.Context, s *snapshot) error {
 			in.KmsKeyArn = &key
 		}
 	}
-	for k, v := range j.tags(was) {
-		in.Tags = append(in.Tags, ebstypes.Tag{Key: &k, Value: &v})
+	for _, t := range tagList(j.tags(was)) {
+		in.Tags = append(in.Tags, ebstypes.Tag{Key: t.Key, Value: t.Value})
 	}
 	var out *ebs.StartSnapshotOutput
 	err = retry.Call(ctx, "ebs:StartSnapshot", retry.Policy{}, func(ctx context.Context) (err error) {
@@ -185,9 +185,9 @@ func (j *job) start(ctx context.Context, s *snapshot) error {
 }
 
 // earlierSoon is earlier with some patience.
-func (j *job) earlierSoon(ctx context.Context, k ledger.Key) (*snapshot, error) {
+func (j *job) earlierSoon(ctx context.Context, k ledger.Key, more ...types.Filter) (*snapshot, error) {
 	for pause := pollFirst; pause < 16*time.Second; pause *= 2 {
-		s, err := j.earlier(ctx, k)
+		s, err := j.earlier(ctx, k, more...)
 		if err != nil {
 			return nil, err
 		}
@@ -202,16 +202,16 @@ func (j *job) earlierSoon(ctx context.Context, k ledger.Key) (*snapshot, error) 
 }
 
 // earlier finds a snapshot of this image that the ledger does not have: another machine made or began it. Of one that
-// is half done the base must be known here, since it decides which blocks are missing.
-func (j *job) earlier(ctx context.Context, k ledger.Key) (best *snapshot, err error) {
-	all, err := j.snapshots(ctx, types.Filter{Name: aws.String("tag:" + TagContent), Values: []string{j.content}},
-		types.Filter{Name: aws.String("tag:" + TagImage), Values: []string{j.Name}})
+// is half done the base must be known here, since it decides which blocks are missing. more are further filters.
+func (j *job) earlier(ctx context.Context, k ledger.Key, more ...types.Filter) (best *snapshot, err error) {
+	all, err := j.snapshots(ctx, append(more, inventory.Filter("tag:"+TagContent, j.content), inventory.Filter("tag:"+TagImage, j.Name))...)
 	if err != nil {
 		return nil, fmt.Errorf("looking for the snapshot: %w", err)
 	}
 	for _, found := range all {
 		s := &snapshot{key: k, id: aws.ToString(found.SnapshotId), state: found.State, again: true}
 		switch parent := inventory.Tag(found.Tags, TagParent); {
+		case slices.Contains(j.spoiled, s.id), j.Encrypt && !aws.ToBool(found.Encrypted): // it is not what is asked for now
 		case found.State == types.SnapshotStateCompleted:
 			best = s
 		case found.State != types.SnapshotStatePending || best != nil:

@@ -15,9 +15,11 @@ import (
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/readback"
 	"ingot/internal/publish/retry"
+	"ingot/internal/publish/volumes"
 )
 
 // backupGPT is how many bytes at the end of a disk are its table's backup (UEFI, 5.3: a header and 128 entries).
@@ -30,78 +32,98 @@ func (r *Request) checkVolume() error {
 	switch {
 	case r.Volume == "":
 		return nil
-	case !volumeID.MatchString(r.Volume):
-		return fault.Newf(fault.Input, "%q is not the id of a volume", r.Volume)
+	case !r.newVolume() && !volumeID.MatchString(r.Volume):
+		return fault.New(fault.Input, fmt.Errorf("%q is not the id of a volume", r.Volume), "name one (vol-…), or let one be made: "+NewVolume)
 	case len(r.Regions) > 1 && !r.Copy:
-		return fault.New(fault.Input, fmt.Errorf("the volume %s is in one region, and %d are named", r.Volume, len(r.Regions)), "name its region, or have the AMI copied to the others (copy: true)")
+		return fault.New(fault.Input, fmt.Errorf("a volume (%s) is in one region, and %d are named", r.Volume, len(r.Regions)), "name its region, or have the AMI copied to the others (copy: true)")
 	case r.Store != nil:
 		return fault.Newf(fault.Input, "a volume cannot be the root of an instance store-backed image")
+	case r.newVolume() && r.Host == nil:
+		return errors.New("nothing says which instance is to fill the volume")
 	}
 	return nil
 }
 
-// ofVolume returns a completed snapshot of the volume, whose content was compared with the image, byte by byte.
+// ofVolume returns a completed snapshot of the volume, whose content was compared with the image, byte by byte. One that an earlier run
+// has made of something else is left to gc.
 func (j *job) ofVolume(ctx context.Context) (*snapshot, error) {
-	v, err := j.volume(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if size := int64(aws.ToInt32(v.Size)); size != j.VolumeSize {
-		return nil, fault.New(fault.Input, fmt.Errorf("the volume %s has %d GiB, and the image is to have %d", j.Volume, size, j.VolumeSize), "set disk: {volume: …} to the volume's size, or use another volume")
-	}
-	if is := aws.ToBool(v.Encrypted); is != j.Encrypt {
-		return nil, fault.Newf(fault.Input, "the volume %s is encrypted: %v, and the snapshot, which takes that from it, should be: %v", j.Volume, is, j.Encrypt)
-	}
-	s, err := j.snapshotOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := j.completed(ctx, s); err != nil {
-		return nil, err
-	}
-	return s, j.holdsImage(ctx, s.id)
-}
-
-func (j *job) volume(ctx context.Context) (*types.Volume, error) {
-	var out *ec2.DescribeVolumesOutput
-	err := retry.Call(ctx, "ec2:DescribeVolumes", retry.Policy{}, func(ctx context.Context) (err error) {
-		out, err = j.ec2.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{j.Volume}})
-		return err
-	})
-	if err == nil && len(out.Volumes) == 0 || retry.Code(err) == "InvalidVolume.NotFound" {
-		return nil, fault.Newf(fault.Missing, "there is no volume %s in %s", j.Volume, j.region)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("looking for the volume: %w", err)
-	}
-	return &out.Volumes[0], nil
-}
-
-// snapshotOf finds the snapshot that an earlier run, or an attempt whose reply was lost, has made of the volume, or makes one.
-// CreateSnapshot has no client token, so before each attempt it looks for the tags.
-func (j *job) snapshotOf(ctx context.Context) (s *snapshot, err error) {
 	key := j.key(ledger.Snapshot, j.token(0))
-	e := j.entry(key)
+	for n := 1; ; n++ {
+		s, err := j.taken(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		made := s == nil
+		if made {
+			if s, err = j.take(ctx, key); err != nil {
+				return nil, err
+			}
+		}
+		if err := j.completed(ctx, s); err != nil {
+			return nil, err
+		}
+		err = j.holdsImage(ctx, s.id)
+		if err == nil {
+			return s, j.dropOwn(ctx)
+		}
+		if fault.KindOf(err) != fault.Verdict {
+			return nil, err
+		}
+		if e := j.Ledger.Gone(ctx, key); e != nil { // its date of expiry leads gc to it
+			return nil, errors.Join(err, e)
+		}
+		if made || n == generations {
+			return nil, errors.Join(err, j.dropOwn(ctx))
+		}
+		j.task.Logf("%s, which an earlier run has made, is left alone: %v", s.id, err)
+		j.spoiled = append(j.spoiled, s.id)
+	}
+}
+
+// taken returns the snapshot that an earlier run, or another machine, has made of a volume that held the image; nil: there is none.
+func (j *job) taken(ctx context.Context, key ledger.Key) (*snapshot, error) {
 	was, known, err := j.Ledger.Find(ctx, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case !known, was.State == ledger.Gone:
+		s, err := j.earlier(ctx, key)
+		if s != nil && err == nil {
+			err = j.adopt(ctx, s)
+		}
+		return s, err
+	}
+	filter := inventory.Filter("tag:"+TagRun, was.Run) // an attempt's reply may have been lost
+	if was.ID != "" {
+		filter = inventory.Filter("snapshot-id", was.ID)
+	}
+	return j.earlierSoon(ctx, key, filter)
+}
+
+// take makes a snapshot of the volume, or of one of our own that this instance fills. CreateSnapshot has no client token, so before it is
+// tried again it looks for the tags.
+func (j *job) take(ctx context.Context, key ledger.Key) (s *snapshot, err error) {
+	find := j.theirs
+	if j.newVolume() {
+		find = j.filled
+	}
+	volume, err := find(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if known && was.State != ledger.Gone {
-		e.Expires, e.Run = was.Expires, was.Run
-	}
-	if _, err := j.Ledger.Intend(ctx, e); err != nil {
+	e, err := j.Ledger.Intend(ctx, j.entry(key))
+	if err != nil {
 		return nil, err
 	}
-	look := j.earlier // where nobody has asked for it before, once is enough
-	if known {
-		look = j.earlierSoon
-	}
+	again := false
 	err = retry.Call(ctx, "ec2:CreateSnapshot", retry.Policy{}, func(ctx context.Context) (err error) {
-		if s, err = look(ctx, key); s != nil || err != nil {
-			return err
+		if again {
+			if s, err = j.earlierSoon(ctx, key, inventory.Filter("tag:"+TagRun, e.Run)); s != nil || err != nil {
+				return err
+			}
 		}
-		look = j.earlierSoon
-		out, err := j.ec2.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: &j.Volume, Description: &j.Name,
+		again = true
+		out, err := j.ec2.CreateSnapshot(ctx, &ec2.CreateSnapshotInput{VolumeId: &volume, Description: &j.Name,
 			TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: tagList(j.tags(e))}}})
 		if err == nil {
 			s = &snapshot{key: key, id: aws.ToString(out.SnapshotId), state: out.State}
@@ -109,9 +131,27 @@ func (j *job) snapshotOf(ctx context.Context) (s *snapshot, err error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making a snapshot of %s: %w", j.Volume, err)
+		return nil, fmt.Errorf("making a snapshot of %s: %w", volume, err)
 	}
 	return s, j.Ledger.Made(ctx, key, s.id)
+}
+
+// theirs returns the id of a volume that somebody else has filled, if it can hold the image.
+func (j *job) theirs(ctx context.Context) (string, error) {
+	v, err := volumes.Find(ctx, j.ec2, j.Volume)
+	if err != nil {
+		return "", fmt.Errorf("looking for the volume: %w", err)
+	}
+	if v == nil {
+		return "", fault.Newf(fault.Missing, "there is no volume %s in %s", j.Volume, j.region)
+	}
+	if size := int64(aws.ToInt32(v.Size)); size != j.VolumeSize {
+		return "", fault.New(fault.Input, fmt.Errorf("the volume %s has %d GiB, and the image is to have %d", j.Volume, size, j.VolumeSize), "set disk: {volume: …} to the volume's size, or use another volume")
+	}
+	if is := aws.ToBool(v.Encrypted); is != j.Encrypt {
+		return "", fault.Newf(fault.Input, "the volume %s is encrypted: %v, and the snapshot, which takes that from it, should be: %v", j.Volume, is, j.Encrypt)
+	}
+	return j.Volume, nil
 }
 
 // holdsImage compares a snapshot with the image as `ingot install` writes it to a volume of this size: every block of the map; and that
@@ -125,7 +165,11 @@ func (j *job) holdsImage(ctx context.Context, id string) error {
 	j.task.Grow(j.Map.Bytes())
 	from := readback.NewReader(ctx, j.ebs, id, tokens)
 	refuse := func(err error) error {
-		return fault.New(fault.Verdict, fmt.Errorf("the volume %s is not what was built: %w", j.Volume, err), "write the image with `ingot install` to a new volume, unmount it, and publish that")
+		hint := "write the image with `ingot install` to a new volume, unmount it, and publish that"
+		if j.newVolume() {
+			hint = "run the same command again: it fills another volume"
+		}
+		return fault.New(fault.Verdict, fmt.Errorf("the volume of the snapshot %s does not hold what was built: %w", id, err), hint)
 	}
 	if err := disk.Compare(ctx, from, size, j.source.image, j.Map, j.task); err != nil {
 		if fault.KindOf(err) == fault.Host { // the bytes differ; all else is about reading them

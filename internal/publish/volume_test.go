@@ -1,6 +1,8 @@
 package publish
 
 import (
+	"context"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -9,8 +11,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"ingot/internal/disk"
 	"ingot/internal/fault"
+	"ingot/internal/progress"
+	"ingot/internal/publish/host"
+	"ingot/internal/publish/host/hosttest"
 	"ingot/internal/publish/inventory"
+	"ingot/internal/publish/volumes"
+	"ingot/internal/region/faults"
 )
 
 // volume makes a volume with the content of a snapshot, as if an image had been installed on it.
@@ -33,15 +41,28 @@ func (c *cloud) volume(snapshot string) string {
 }
 
 // installed publishes an image by EBS direct, makes a volume of it, and takes that image away again.
-func (c *cloud) installed(r Request) string {
+func (c *cloud) installed(r Request) (volume string) {
+	c.t.Helper()
+	c.seeded(r, func(res Result) { volume = c.volume(res.SnapshotID) })
+	return volume
+}
+
+// hosted makes an instance that can fill volumes.
+func (c *cloud) hosted() (i *hosttest.Instance) {
+	c.t.Helper()
+	c.seeded(newRequest(c.t, "host", 3), func(res Result) { i = c.hosts.Launch(c.t, c.ec2("us-east-1"), "us-east-1", res.ImageID) })
+	return i
+}
+
+// seeded publishes an image for a while.
+func (c *cloud) seeded(r Request, use func(Result)) {
 	c.t.Helper()
 	r.Name, r.Ledger, r.Regions = r.Name+"-seed", openLedger(c.t, c.t.TempDir()+"/ledger.db"), []string{"us-east-1"}
 	res := one(c.t, c, r)
-	volume, client := c.volume(res.SnapshotID), c.ec2("us-east-1")
-	if _, err := client.DeregisterImage(c.t.Context(), &ec2.DeregisterImageInput{ImageId: &res.ImageID, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
+	use(res)
+	if _, err := c.ec2("us-east-1").DeregisterImage(c.t.Context(), &ec2.DeregisterImageInput{ImageId: &res.ImageID, DeleteAssociatedSnapshots: aws.Bool(true)}); err != nil {
 		c.t.Fatal(err)
 	}
-	return volume
 }
 
 func TestVolume(t *testing.T) {
@@ -94,8 +115,21 @@ func TestVolumeWithOtherContent(t *testing.T) {
 	if _, err := Publish(t.Context(), New(c.cfg), other); fault.KindOf(err) != fault.Verdict || !strings.Contains(err.Error(), "reads back differently") {
 		t.Errorf("another image: %v", err)
 	}
+	// The same name, of a volume that holds the image: what was made of the other one is not taken for it.
+	other.Map, other.Disk, other.Volume = first.Map, first.Disk, whole
+	if _, err := Publish(t.Context(), New(c.cfg), other); err != nil {
+		t.Errorf("after another image: %v", err)
+	}
+	less.Map, less.Volume = first.Map, zeros
+	if _, err := Publish(t.Context(), New(c.cfg), less); fault.KindOf(err) != fault.Verdict {
+		t.Errorf("of a volume with another image: %v", err)
+	}
+	less.Volume = whole
+	if _, err := Publish(t.Context(), New(c.cfg), less); err != nil {
+		t.Errorf("of the right volume, after the wrong one: %v", err)
+	}
 	images, _ := c.images("us-east-1")
-	if len(images) != 3 {
+	if len(images) != 5 {
 		t.Errorf("there are %d images", len(images))
 	}
 }
@@ -139,4 +173,194 @@ func TestVolumeInterrupted(t *testing.T) {
 		}
 		onlyKept(t, c, "us-east-1", r)
 	})
+}
+
+// ofNew is a request for a volume of the cloud's own instance.
+func (c *cloud) ofNew(r Request) (Request, *hosttest.Instance) {
+	i := c.hosted()
+	r.Volume, r.Host, r.Regions = NewVolume, i, r.Regions[:1]
+	return r, i
+}
+
+func TestNewVolume(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	r, i := c.ofNew(newRequest(t, "image", 1))
+	for n := range 2 {
+		plans, results := planned(t, c, r)
+		if results[0].Sent != 0 || results[0].Existed != (n == 1) || n == 0 && (plans[0].Volume != NewVolume || plans[0].Instance != i.Place.Instance) {
+			t.Errorf("%+v %+v", plans, results)
+		}
+		if err := c.check("us-east-1", r); err != nil {
+			t.Error(err)
+		}
+	}
+	images, snapshots := c.images("us-east-1")
+	if inventory.Tag(images[0].Tags, TagVolume) != "" || *snapshots[0].VolumeId == "" {
+		t.Errorf("%+v %+v", images, snapshots)
+	}
+	onlyKept(t, c, "us-east-1", r)
+	if left := hosttest.Left(t, c.ec2("us-east-1")); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+	// It is what a volume of somebody else's would have given.
+	r.Volume = "vol-0123456789abcdef0"
+	if res := one(t, c, r); !res.Existed {
+		t.Errorf("the same of another volume: %+v", res)
+	}
+}
+
+// broken is an instance whose volumes take zeros for what they are given.
+type broken struct{ *hosttest.Instance }
+
+func (b broken) Install(ctx context.Context, v host.Volume, _ io.ReaderAt, m *disk.Map, task *progress.Task) error {
+	return b.Instance.Install(ctx, v, zeros{}, m, task)
+}
+
+type zeros struct{}
+
+func (zeros) ReadAt(p []byte, _ int64) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// What fails on the way to a snapshot is gone on with, or begun anew; a volume of no use is taken away at once.
+func TestNewVolumeThatFails(t *testing.T) {
+	t.Parallel()
+	const us = "us-east-1"
+	for name, x := range map[string]struct {
+		harm func(c *cloud, r *Request, i *hosttest.Instance) error
+		kind fault.Kind
+		left int // volumes, until the next run
+	}{
+		"half of it is written": {func(_ *cloud, _ *Request, i *hosttest.Instance) error {
+			i.Fail = fault.Newf(fault.Host, "I/O error")
+			return nil
+		}, fault.Host, 1},
+		"it reads back differently": {func(_ *cloud, r *Request, i *hosttest.Instance) error {
+			r.Host = broken{i}
+			return nil
+		}, fault.Verdict, 0},
+		"it cannot be made": {func(c *cloud, _ *Request, _ *hosttest.Instance) error {
+			return c.region.SetFaults(faults.Rule{Action: "CreateVolume", Fail: true, Pending: time.Second})
+		}, fault.Unreachable, 0},
+		"its snapshot fails": {func(c *cloud, _ *Request, _ *hosttest.Instance) error {
+			return c.region.SetFaults(faults.Rule{Action: "CreateSnapshot", Fail: true})
+		}, fault.Unreachable, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCloud(t)
+			r, i := c.ofNew(newRequest(t, "image", 1))
+			if err := x.harm(c, &r, i); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Publish(t.Context(), New(c.cfg), r); fault.KindOf(err) != x.kind {
+				t.Fatalf("it ended with %v (%v)", err, fault.KindOf(err))
+			}
+			if left := hosttest.Left(t, c.ec2(us)); len(left) != x.left {
+				t.Errorf("left are %v", left)
+			}
+			if err := c.region.SetFaults(); err != nil {
+				t.Fatal(err)
+			}
+			i.Fail, r.Host, r.RunID = nil, i, "run-2"
+			res := one(t, c, r)
+			if left := hosttest.Left(t, c.ec2(us)); len(left) != 0 || res.Existed {
+				t.Errorf("left are %v, and there is %+v", left, res)
+			}
+			got := c.sent(us, res.SnapshotID)
+			for _, b := range r.Map.Blocks {
+				if got[b.Index] != b.SHA256 {
+					t.Errorf("block %d is not what the image has", b.Index)
+				}
+			}
+		})
+	}
+}
+
+// A volume that is deleted under a run, or that the account cannot see yet, and places that are taken, are no obstacle.
+func TestNewVolumeAmongOthers(t *testing.T) {
+	t.Parallel()
+	const us = "us-east-1"
+	c := newCloud(t)
+	r, i := c.ofNew(newRequest(t, "image", 1))
+	client, ctx := c.ec2(us), t.Context()
+	other := c.installed(newRequest(t, "other", 2))
+	if _, err := client.AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: &other, InstanceId: &i.Place.Instance, Device: aws.String("/dev/xvdf")}); err != nil {
+		t.Fatal(err)
+	}
+	i.Fail = fault.Newf(fault.Host, "I/O error")
+	if _, err := Publish(ctx, New(c.cfg), r); fault.KindOf(err) != fault.Host {
+		t.Fatal(err)
+	}
+	all, err := inventory.ListVolumes(ctx, client, inventory.Filter("tag-key", TagExpires))
+	if err != nil || len(all) != 1 || *all[0].Attachments[0].Device != "/dev/sdg" || inventory.Tag(all[0].Tags, TagRun) != "run-1" {
+		t.Fatalf("there are %+v (%v)", all, err)
+	}
+	if err := volumes.Remove(ctx, client, *all[0].VolumeId); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.region.SetFaults(faults.Rule{Action: "*Volume*", Lag: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	i.Fail = nil
+	one(t, c, r)
+	if left := hosttest.Left(t, client); len(left) != 1 || !strings.Contains(left[0], other) {
+		t.Errorf("left are %v", left)
+	}
+}
+
+// What a run has begun without encryption is not gone on with by one that is to encrypt.
+func TestNewVolumeEncrypted(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	r, i := c.ofNew(newRequest(t, "image", 1))
+	r.Public = false
+	i.Fail = fault.Newf(fault.Host, "I/O error")
+	if _, err := Publish(t.Context(), New(c.cfg), r); fault.KindOf(err) != fault.Host {
+		t.Fatal(err)
+	}
+	i.Fail, r.Encrypt, r.Keys = nil, true, map[string]string{"us-east-1": "arn:aws:kms:us-east-1:000000000000:key/0123"}
+	one(t, c, r)
+	images, snapshots := c.images("us-east-1")
+	if len(images) != 1 || len(snapshots) != 1 || !*snapshots[0].Encrypted || *snapshots[0].KmsKeyId != r.Keys["us-east-1"] {
+		t.Errorf("there are %+v and %+v", images, snapshots)
+	}
+	if left := hosttest.Left(t, c.ec2("us-east-1")); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+}
+
+func TestNewVolumeRefuses(t *testing.T) {
+	t.Parallel()
+	c := newCloud(t)
+	here := host.Place{Instance: "i-0123456789abcdef0", Region: "us-east-1", Zone: "us-east-1a", Account: "000000000000"}
+	for name, x := range map[string]struct {
+		change func(r *Request, p *host.Place)
+		kind   fault.Kind
+	}{
+		"another region":  {func(_ *Request, p *host.Place) { p.Region = "eu-north-1" }, fault.Input},
+		"another account": {func(_ *Request, p *host.Place) { p.Account = "111122223333" }, fault.Denied},
+		"two regions":     {func(r *Request, _ *host.Place) { r.Regions = []string{"us-east-1", "eu-north-1"} }, fault.Input},
+		"no instance":     {func(r *Request, _ *host.Place) { r.Host = nowhere{} }, fault.Host},
+	} {
+		r, place := newRequest(t, "image", 1), here
+		i := &hosttest.Instance{}
+		r.Volume, r.Host, r.Regions = NewVolume, i, []string{"us-east-1"}
+		x.change(&r, &place)
+		i.Place = place
+		if _, err := Publish(t.Context(), New(c.cfg), r); fault.KindOf(err) != x.kind {
+			t.Errorf("%s: %v (%v)", name, err, fault.KindOf(err))
+		}
+		if _, err := Look(t.Context(), New(c.cfg), r); fault.KindOf(err) != x.kind {
+			t.Errorf("%s, planned: %v (%v)", name, err, fault.KindOf(err))
+		}
+	}
+}
+
+type nowhere struct{ Host }
+
+func (nowhere) Where(context.Context) (host.Place, error) {
+	return host.Place{}, fault.Newf(fault.Host, "no metadata")
 }

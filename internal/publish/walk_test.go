@@ -20,25 +20,28 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"ingot/internal/publish/host/hosttest"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 )
 
 // The walks: a publication is stopped at every call that it makes, once with SIGKILL and once by a reply that never comes, each
-// after the call has done its deed. What there is in the end is the same. One road sends blocks to five regions; the other makes a
-// snapshot of a volume, and has the image copied to another region.
+// after the call has done its deed. What there is in the end is the same. One road sends blocks to five regions; another makes a
+// snapshot of a volume, and has the image copied to another region; the third makes that volume first.
 
 // road is a way to publish that is walked.
 type road struct {
 	name    string
 	volume  bool // of a volume
+	own     bool // that it makes
 	regions []string
 	least   int // calls
 }
 
 var roads = []road{
-	{"blocks", false, []string{"us-east-1", "us-west-2", "eu-north-1", "eu-west-1", "ap-south-1"}, 60},
-	{"volume", true, []string{"us-east-1", "eu-north-1"}, 18},
+	{"blocks", false, false, []string{"us-east-1", "us-west-2", "eu-north-1", "eu-west-1", "ap-south-1"}, 60},
+	{"volume", true, false, []string{"us-east-1", "eu-north-1"}, 18},
+	{"new volume", true, true, []string{"us-east-1", "eu-north-1"}, 27},
 }
 
 var (
@@ -65,6 +68,9 @@ func callOf(r *http.Request) string {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	action, _, _ := strings.Cut(strings.TrimPrefix(string(body), "Action="), "&")
+	if strings.Contains(string(body), "attachment.instance-id") {
+		action += "OfInstance"
+	}
 	return region + " " + action
 }
 
@@ -73,7 +79,9 @@ type walk struct {
 	*cloud
 	on     road
 	source string // the volume, on its road
+	host   *hosttest.Instance
 	mu     sync.Mutex
+	last   map[string]string // call that was no question, by region
 	seen   map[string]int
 	all    []string
 	at     string // the name of a call and how often it was made before
@@ -81,13 +89,17 @@ type walk struct {
 }
 
 func newWalk(t *testing.T, on road) *walk {
-	w := &walk{cloud: newCloud(t, on.regions...), on: on, seen: map[string]int{}}
-	if on.volume {
+	w := &walk{cloud: newCloud(t, on.regions...), on: on, seen: map[string]int{}, last: map[string]string{}}
+	switch {
+	case on.own:
+		w.source, w.host = NewVolume, w.hosted()
+	case on.volume:
 		w.source = w.installed(newRequest(t, "image", 1))
 	}
 	w.harm = func(_ int64, rw http.ResponseWriter, r *http.Request, next http.Handler) {
 		name := callOf(r)
 		w.mu.Lock()
+		name = w.stage(name)
 		call := fmt.Sprintf("%s %d", name, w.seen[name])
 		if w.seen[name]++; name != "" {
 			w.all = append(w.all, call)
@@ -105,22 +117,39 @@ func newWalk(t *testing.T, on road) *walk {
 	return w
 }
 
+// stage tells the questions about volumes apart by what was done before. How often one is asked depends on how fast that comes about, so
+// that the first alone has a name. The caller holds the lock.
+func (w *walk) stage(name string) string {
+	region, action, _ := strings.Cut(name, " ")
+	if action != "DescribeVolumes" {
+		if !strings.HasPrefix(action, "Describe") {
+			w.last[region] = action
+		}
+		return name
+	}
+	if name += " after " + w.last[region]; w.seen[name] > 0 {
+		return ""
+	}
+	return name
+}
+
 func (w *walk) rest() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.then = nil
 }
 
-// walkRequest is what is published on the walks; volume is "" for blocks.
-func walkRequest(t *testing.T, regions []string, volume, ledgerPath string) Request {
+// walkRequest is what is published on the walks; volume is "" for blocks, and host nil but for a new one.
+func walkRequest(t *testing.T, regions []string, volume string, host *hosttest.Instance, ledgerPath string) Request {
 	r := newRequest(t, "image", 1)
 	r.Regions, r.Series, r.Maps = regions, "image x86_64", &Maps{Dir: filepath.Join(filepath.Dir(ledgerPath), "maps")}
 	r.Ledger, r.Volume, r.Copy = openLedger(t, ledgerPath), volume, volume != ""
+	r.Host = host
 	return r
 }
 
 func (w *walk) request(t *testing.T, ledgerPath string) Request {
-	return walkRequest(t, w.on.regions, w.source, ledgerPath)
+	return walkRequest(t, w.on.regions, w.source, w.host, ledgerPath)
 }
 
 // settled says what is wrong in the end: there should be one complete image in each region, and nothing else.
@@ -153,6 +182,9 @@ func (w *walk) settled(t *testing.T, r Request) {
 		if !slices.Equal(ids, want) {
 			t.Errorf("%s: the ledger has %v, the region %v", name, ids, want)
 		}
+		if left := hosttest.Left(t, w.ec2(name)); w.on.own && len(left) > 0 {
+			t.Errorf("%s: the volumes left are %v", name, left)
+		}
 	}
 }
 
@@ -163,11 +195,12 @@ func calls(t *testing.T, on road) []string {
 	if _, err := Publish(t.Context(), New(w.cfg), r); err != nil {
 		t.Fatal(err)
 	}
+	all := slices.Clone(w.all) // settled makes calls, too
 	w.settled(t, r)
-	if len(w.all) < on.least {
-		t.Fatalf("only %d calls: %v", len(w.all), w.all)
+	if len(all) < on.least {
+		t.Fatalf("only %d calls: %v", len(all), all)
 	}
-	return slices.Clone(w.all)
+	return all
 }
 
 // eachCall runs a test at each call on each road.
@@ -189,6 +222,7 @@ const publisher = "INGOT_TEST_PUBLISHER"
 type walker struct {
 	Endpoint, Key, Secret, Ledger, Volume string
 	Regions                               []string
+	Host                                  *hosttest.Instance
 }
 
 func TestWalkKilled(t *testing.T) {
@@ -198,7 +232,7 @@ func TestWalkKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := aws.Config{BaseEndpoint: &p.Endpoint, Credentials: credentials.NewStaticCredentialsProvider(p.Key, p.Secret, "")}
-		if _, err := Publish(t.Context(), New(cfg), walkRequest(t, p.Regions, p.Volume, p.Ledger)); err != nil {
+		if _, err := Publish(t.Context(), New(cfg), walkRequest(t, p.Regions, p.Volume, p.Host, p.Ledger)); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -206,7 +240,7 @@ func TestWalkKilled(t *testing.T) {
 	eachCall(t, func(t *testing.T, w *walk, call string) {
 		path := filepath.Join(t.TempDir(), "ledger.db")
 		k := w.region.Credentials()
-		text, err := json.Marshal(walker{*w.cfg.BaseEndpoint, k.AccessKeyID, k.SecretAccessKey, path, w.source, w.on.regions})
+		text, err := json.Marshal(walker{*w.cfg.BaseEndpoint, k.AccessKeyID, k.SecretAccessKey, path, w.source, w.on.regions, w.host})
 		if err != nil {
 			t.Fatal(err)
 		}

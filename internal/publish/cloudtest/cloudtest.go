@@ -24,6 +24,7 @@ import (
 	"ingot/internal/catalog"
 	"ingot/internal/disk"
 	"ingot/internal/publish"
+	"ingot/internal/publish/host/hosttest"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/region"
@@ -36,7 +37,8 @@ type Cloud struct {
 	Clients publish.Clients
 	Catalog catalog.Store
 	Ledger  *ledger.Ledger
-	Cert    string // path of the certificate that EC2 opens bundles with
+	Cert    string            // path of the certificate that EC2 opens bundles with
+	Hosts   hosttest.Machines // of instances, where a test brings none of its own
 
 	t      *testing.T
 	region *region.Region
@@ -51,13 +53,23 @@ type Cloud struct {
 // New opens a local region that ends with the test.
 func New(t *testing.T, names ...string) *Cloud {
 	t.Helper()
-	return NewWith(t, nil, names...)
+	c := &Cloud{Names: names, t: t}
+	c.open(&c.Hosts)
+	return c
 }
 
 // NewWith opens a local region whose instances are started by machines.
 func NewWith(t *testing.T, machines region.Runner, names ...string) *Cloud {
 	t.Helper()
 	c := &Cloud{Names: names, t: t}
+	c.open(machines)
+	return c
+}
+
+// open opens the region, the catalogue and the ledger.
+func (c *Cloud) open(machines region.Runner) {
+	t, names := c.t, c.Names
+	t.Helper()
 	r, err := region.Open(t.Context(), region.Options{Dir: t.TempDir(), Regions: names, Now: c.Now, Machines: machines})
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +108,6 @@ func NewWith(t *testing.T, machines region.Runner, names ...string) *Cloud {
 	k := r.Credentials()
 	keys := credentials.NewStaticCredentialsProvider(k.AccessKeyID, k.SecretAccessKey, "")
 	c.Clients = publish.New(aws.Config{Region: names[0], BaseEndpoint: &server.URL, Credentials: keys, HTTPClient: server.Client()})
-	return c
 }
 
 // Of makes requests for regions that are open already.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,6 +16,7 @@ import (
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
+	"ingot/internal/publish/volumes"
 )
 
 // onlyLedger is the detail of what does not exist: removing it is closing the ledger's entry.
@@ -23,7 +25,7 @@ const onlyLedger = "only in the ledger"
 // find returns the orphans of a region.
 func (c *Collector) find(ctx context.Context, region string, owned map[string]bool) ([]Orphan, error) {
 	s := &search{Collector: c, region: region, client: ec2.NewFromConfig(c.Clients.Config(region)), owned: owned}
-	for _, look := range []func(context.Context) error{s.images, s.snapshots, s.instances, s.keyPairs, s.ledger} {
+	for _, look := range []func(context.Context) error{s.images, s.snapshots, s.instances, s.volumes, s.keyPairs, s.ledger} {
 		if err := look(ctx); err != nil {
 			return nil, err
 		}
@@ -103,6 +105,24 @@ func (s *search) instances(ctx context.Context) error {
 	return err
 }
 
+// volumes finds those that were made to be filled. One that ends with its instance is that instance's affair.
+func (s *search) volumes(ctx context.Context) error {
+	all, err := inventory.ListVolumes(ctx, s.client, expiring())
+	for _, v := range all {
+		detail := fmt.Sprintf("%s, %d GiB", v.State, aws.ToInt32(v.Size))
+		if a := volumes.Attachment(&v); a != nil {
+			if aws.ToBool(a.DeleteOnTermination) {
+				continue
+			}
+			detail += ", at " + aws.ToString(a.InstanceId)
+		}
+		if v.State != types.VolumeStateDeleting && v.State != types.VolumeStateDeleted {
+			s.consider(ledger.Volume, aws.ToString(v.VolumeId), detail, v.Tags)
+		}
+	}
+	return err
+}
+
 func (s *search) keyPairs(ctx context.Context) error {
 	var out *ec2.DescribeKeyPairsOutput
 	err := retry.Call(ctx, "ec2:DescribeKeyPairs", retry.Policy{}, func(ctx context.Context) (err error) {
@@ -133,9 +153,7 @@ func (s *search) ledger(ctx context.Context) error {
 		if e.State == ledger.Kept || !e.Expires.Before(s.Now()) || s.owned[e.ID] {
 			continue
 		}
-		at := slices.IndexFunc(s.found, func(o Orphan) bool {
-			return o.Kind == e.Kind && (e.ID == o.ID || e.ID == "" && (e.Name == o.Detail || e.Kind == ledger.Snapshot && e.Run == o.Run))
-		})
+		at := slices.IndexFunc(s.found, func(o Orphan) bool { return o.is(&e) })
 		if at >= 0 {
 			s.found[at].entries = append(s.found[at].entries, e.Key)
 			continue
@@ -154,6 +172,11 @@ func (s *search) ledger(ctx context.Context) error {
 			var there []types.Snapshot
 			there, err = inventory.ListSnapshots(ctx, s.client, inventory.Filter("snapshot-id", e.ID))
 			exists = len(there) > 0
+		case e.Kind == ledger.Attachment, e.Kind == ledger.Volume && e.ID != "":
+			id, _, _ := strings.Cut(o.ID, "/") // an attachment's is the volume's, and its instance's
+			var there *types.Volume
+			there, err = volumes.Find(ctx, s.client, id)
+			exists = there != nil
 		}
 		if err != nil {
 			return err
@@ -163,6 +186,19 @@ func (s *search) ledger(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// is says whether an entry of the ledger is of the orphan: by its id, or, where that was not written down, by its name or run; or of
+// its being attached.
+func (o *Orphan) is(e *ledger.Entry) bool {
+	switch {
+	case e.Kind == ledger.Attachment:
+		return o.Kind == ledger.Volume && strings.HasPrefix(e.Name, o.ID+"/")
+	case e.Kind != o.Kind || e.ID != "":
+		return e.Kind == o.Kind && e.ID == o.ID
+	}
+	byRun := e.Kind == ledger.Snapshot || e.Kind == ledger.Volume
+	return e.Name == o.Detail || byRun && e.Run == o.Run
 }
 
 // registered says whether an image is registered from a bundle in a folder.

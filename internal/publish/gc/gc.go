@@ -20,12 +20,14 @@ import (
 	"ingot/internal/publish/fanout"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
+	"ingot/internal/publish/volumes"
 )
 
 // EC2 are the calls that collecting garbage makes to EC2, each a permission that it needs.
 type EC2 interface {
 	inventory.Images
 	inventory.Snapshots
+	volumes.EC2
 	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
 	DescribeKeyPairs(context.Context, *ec2.DescribeKeyPairsInput, ...func(*ec2.Options)) (*ec2.DescribeKeyPairsOutput, error)
 	TerminateInstances(context.Context, *ec2.TerminateInstancesInput, ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error)
@@ -60,7 +62,7 @@ type Result struct {
 }
 
 // order is that of removing: a thing before what it is made of.
-var order = []ledger.Kind{ledger.Instance, ledger.KeyPair, ledger.Image, ledger.Snapshot, ledger.Bundle}
+var order = []ledger.Kind{ledger.Instance, ledger.Volume, ledger.Attachment, ledger.KeyPair, ledger.Image, ledger.Snapshot, ledger.Bundle}
 
 // Collector finds and removes orphans.
 type Collector struct {

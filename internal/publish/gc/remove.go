@@ -11,6 +11,7 @@ import (
 	"ingot/internal/publish/bundles"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
+	"ingot/internal/publish/volumes"
 )
 
 // absent are the codes of things that do not exist any more.
@@ -43,6 +44,8 @@ func (c *Collector) remove(ctx context.Context, o Orphan) error {
 			_, err := client.DeleteSnapshot(ctx, &ec2.DeleteSnapshotInput{SnapshotId: &id})
 			return err
 		}
+	case o.Kind == ledger.Volume:
+		return volumes.Remove(ctx, client, id)
 	case o.Kind == ledger.Bundle:
 		return c.removeBundle(ctx, o)
 	}

@@ -1,4 +1,4 @@
-// Package inventory lists what an account has in a region: images and snapshots. It asks page by page, since EC2 cuts
+// Package inventory lists what an account has in a region: images, snapshots, instances and volumes. It asks page by page, since EC2 cuts
 // short, or refuses, long lists that are asked for at once.
 package inventory
 
@@ -36,6 +36,11 @@ type Snapshots interface {
 // Instances are the calls that listing instances makes.
 type Instances interface {
 	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
+}
+
+// Volumes are the calls that listing volumes makes.
+type Volumes interface {
+	DescribeVolumes(context.Context, *ec2.DescribeVolumesInput, ...func(*ec2.Options)) (*ec2.DescribeVolumesOutput, error)
 }
 
 // Filter returns a filter of EC2.
@@ -95,6 +100,22 @@ func ListInstances(ctx context.Context, client Instances, filters ...types.Filte
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing instances: %w", err)
+	}
+	return all, nil
+}
+
+// ListVolumes returns the account's volumes that all filters select.
+func ListVolumes(ctx context.Context, client Volumes, filters ...types.Filter) (all []types.Volume, err error) {
+	err = Pages(ctx, "ec2:DescribeVolumes", retry.Policy{}, func(ctx context.Context, token *string) (*string, error) {
+		out, err := client.DescribeVolumes(ctx, &ec2.DescribeVolumesInput{Filters: filters, MaxResults: aws.Int32(pageSize), NextToken: token})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, out.Volumes...)
+		return out.NextToken, nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing volumes: %w", err)
 	}
 	return all, nil
 }

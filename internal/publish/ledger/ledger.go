@@ -29,7 +29,7 @@ const (
 	Image         Kind = "image"          // the AMI's name
 	Bundle        Kind = "bundle"         // BUCKET/FOLDER of a bundle's objects
 	Parameter     Kind = "parameter"      // of SSM: its name
-	Volume        Kind = "volume"         // a client token
+	Volume        Kind = "volume"         // INSTANCE/TOKEN: who fills it, and the token of the snapshot that it is for
 	Attachment    Kind = "attachment"     // VOLUME/INSTANCE
 	Instance      Kind = "instance"       // a client token
 	KeyPair       Kind = "key-pair"       // its name

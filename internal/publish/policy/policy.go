@@ -47,9 +47,10 @@ func Publish() []Statement {
 func Retire() []Statement {
 	return []Statement{
 		Allow("LookForUse", anything, "ec2:DescribeImageReferences", "ec2:DescribeImageUsageReports", "ec2:DescribeImageUsageReportEntries", "ec2:CreateImageUsageReport",
-			"ec2:DescribeInstances", "ec2:DescribeKeyPairs"),
+			"ec2:DescribeInstances", "ec2:DescribeKeyPairs", "ec2:DescribeVolumes"),
 		Allow("Retire", anything, "ec2:EnableImageDeprecation", "ec2:DisableImageDeprecation", "ec2:DisableImage", "ec2:EnableImage", "ec2:DeregisterImage",
-			"ec2:DeleteSnapshot", "ec2:TerminateInstances", "ec2:DeleteKeyPair").ours(),
+			"ec2:DeleteSnapshot", "ec2:TerminateInstances", "ec2:DeleteKeyPair", "ec2:DetachVolume", "ec2:DeleteVolume").ours(),
+		Allow("DetachFrom", "arn:aws:ec2:*:*:instance/*", "ec2:DetachVolume"), // whoever's: the volume is ours
 	}
 }
 

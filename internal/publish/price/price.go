@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -24,7 +25,10 @@ const (
 	Put      Item = "put"      // a thousand blocks
 	Transfer Item = "transfer" // a GB, by the region that it leaves
 	Store    Item = "store"    // a GB-month
+	Volume   Item = "volume"   // a GB-month of gp3
 )
+
+var items = []Item{Snapshot, Put, Transfer, Store, Volume}
 
 // Row is a price.
 type Row struct {
@@ -79,7 +83,7 @@ func parse(text []byte) (*Table, error) {
 	for _, r := range t.Rows {
 		key := Row{Item: r.Item, Region: r.Region}
 		switch {
-		case r.Item != Snapshot && r.Item != Put && r.Item != Transfer && r.Item != Store:
+		case !slices.Contains(items, r.Item):
 			return nil, fmt.Errorf("there is no item %q", r.Item)
 		case !(r.USD >= 0 && r.USD < 1000):
 			return nil, fmt.Errorf("%v is no price of %s", r.USD, r.Item)
@@ -88,7 +92,7 @@ func parse(text []byte) (*Table, error) {
 		}
 		seen[key] = true
 	}
-	for _, item := range []Item{Snapshot, Put, Transfer, Store} {
+	for _, item := range items {
 		if !seen[Row{Item: item}] {
 			return nil, fmt.Errorf("%s has no price for regions that have none of their own", item)
 		}
@@ -142,6 +146,15 @@ func (t *Table) Copy(from, to string, size int64) Cost {
 func (t *Table) Keep(item Item, region string, size int64) Cost {
 	month, a := t.of(item, region)
 	return Cost{Monthly: float64(size) / gib * month, Assumed: a && size > 0}
+}
+
+// hours are those of a month in AWS's bills.
+const hours = 730
+
+// Hour returns what keeping so many bytes for an hour costs.
+func (t *Table) Hour(item Item, region string, size int64) Cost {
+	c := t.Keep(item, region, size)
+	return Cost{Once: c.Monthly / hours, Assumed: c.Assumed}
 }
 
 // varies says whether an item's price is another one in some region.

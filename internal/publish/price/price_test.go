@@ -31,6 +31,9 @@ func TestCost(t *testing.T) {
 	if c := table.Upload("mars-1", 0, 512<<10); c != (Cost{}) {
 		t.Errorf("nothing: %+v", c)
 	}
+	if c := table.Hour(Volume, "us-east-1", 730<<30); !near(c.Once, 0.08) || c.Monthly != 0 || c.Assumed {
+		t.Errorf("an hour of 730 GiB: %+v", c)
+	}
 	if c := table.Copy("us-east-1", "us-west-2", 2<<30); !near(c.Once, 0.04) || !near(c.Monthly, 0.1) || c.Assumed {
 		t.Errorf("a copy of 2 GiB: %+v", c)
 	}
