@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"ingot/internal/fault"
+	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/ledger"
 	"ingot/internal/publish/retry"
 )
@@ -64,8 +66,14 @@ func (j *job) copied(ctx context.Context) (*types.Image, error) {
 		return nil, err
 	}
 	tags := tagList(j.tags(e))
-	token := sha256.Sum256([]byte(e.Run + "\n" + j.token(0))) // of the run in the ledger: a copy that is gone is not meant again
-	in := &ec2.CopyImageInput{Name: &j.Name, SourceImageId: &j.original.result.ImageID, SourceRegion: &j.original.region, ClientToken: aws.String(hex.EncodeToString(token[:])),
+	sum := sha256.Sum256([]byte(e.Run + "\n" + j.token(0))) // of the run in the ledger: a copy that is gone is not meant again
+	token := hex.EncodeToString(sum[:])
+	s := j.entry(j.key(ledger.Snapshot, token)) // that EC2 makes, with these tags
+	s.Run, s.Expires = e.Run, e.Expires
+	if _, err := j.Ledger.Intend(ctx, s); err != nil {
+		return nil, err
+	}
+	in := &ec2.CopyImageInput{Name: &j.Name, SourceImageId: &j.original.result.ImageID, SourceRegion: &j.original.region, ClientToken: &token,
 		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeImage, Tags: tags}, {ResourceType: types.ResourceTypeSnapshot, Tags: tags}}}
 	if j.Description != "" {
 		in.Description = &j.Description
@@ -87,6 +95,10 @@ func (j *job) copied(ctx context.Context) (*types.Image, error) {
 	if i != nil {
 		if err := j.Ledger.Made(ctx, e.Key, *i.ImageId); err != nil {
 			return i, err
+		}
+		if root := inventory.RootSnapshot(i); root != "" {
+			j.used = append(j.used, s.Key)
+			err = errors.Join(err, j.Ledger.Made(ctx, s.Key, root))
 		}
 	}
 	return i, err

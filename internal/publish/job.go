@@ -89,6 +89,13 @@ func (j *job) course(ctx context.Context) (c course, err error) {
 		c.action = Exchange
 	case j.Copy && j.region != j.original.region:
 		c.action = Copied
+		s, err := j.earlier(ctx, j.key(ledger.Snapshot, j.token(0)))
+		if err != nil {
+			return c, err
+		}
+		if s != nil && s.state == types.SnapshotStateCompleted { // of a copy that was deregistered: another one would leave it to nobody
+			c.action = Create
+		}
 	default:
 		c.action = Create
 	}
@@ -210,8 +217,18 @@ func (j *job) record(ctx context.Context, i *types.Image) error {
 	if err != nil {
 		return err
 	}
+	root := inventory.RootSnapshot(i)
 	for _, e := range all {
-		if e.Image == j.Name && e.Content == j.content && (e.Kind == ledger.Bundle || e.Kind == ledger.Snapshot && (e.ID == inventory.RootSnapshot(i) || i.RootDeviceType == types.DeviceTypeInstanceStore)) {
+		if e.Image != j.Name || e.Content != j.content || e.Kind != ledger.Bundle && e.Kind != ledger.Snapshot {
+			continue
+		}
+		if e.Kind == ledger.Snapshot && e.ID == "" && root != "" && e.Run == inventory.Tag(i.Tags, TagRun) { // of a copy whose end that run did not see
+			if err := j.Ledger.Made(ctx, e.Key, root); err != nil {
+				return err
+			}
+			e.ID = root
+		}
+		if e.Kind == ledger.Bundle || e.ID == root || i.RootDeviceType == types.DeviceTypeInstanceStore {
 			j.used = append(j.used, e.Key)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
 	"ingot/internal/fault"
 )
 
@@ -110,6 +112,25 @@ func TestPlanCopies(t *testing.T) {
 }
 
 // A snapshot that a run has begun is gone on with; one that it has completed is used as it is.
+// A copy that somebody has deregistered is registered again of its own snapshot, which would be nobody's otherwise.
+func TestCopyWhoseImageIsGone(t *testing.T) {
+	t.Parallel()
+	c, r := newCloud(t), newRequest(t, "image", 1)
+	r.Copy = true
+	_, first := planned(t, c, r)
+	onlyKept(t, c, "eu-north-1", r)
+	if _, err := c.ec2("eu-north-1").DeregisterImage(t.Context(), &ec2.DeregisterImageInput{ImageId: &first[1].ImageID}); err != nil {
+		t.Fatal(err)
+	}
+	plans, results := planned(t, c, r)
+	if p := plans[1]; p.Action != Create || p.SnapshotID != first[1].SnapshotID || p.Send != 0 || results[1].Sent != 0 {
+		t.Errorf("%+v", p)
+	}
+	if err := c.check("eu-north-1", r); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPlanOfWhatWasBegun(t *testing.T) {
 	t.Parallel()
 	for stopped, send := range map[string]int{"us-east-1 PUT block 0": 7, "us-east-1 RegisterImage": 0} {

@@ -175,10 +175,7 @@ func (w *walk) settled(t *testing.T, r Request) {
 			}
 		}
 		slices.Sort(ids)
-		want := []string{*images[0].ImageId}
-		if !r.Copy || name == r.Regions[0] { // EC2 makes the snapshot of a copy, with our tags
-			want = append(want, *snapshots[0].SnapshotId)
-		}
+		want := []string{*images[0].ImageId, *snapshots[0].SnapshotId}
 		if !slices.Equal(ids, want) {
 			t.Errorf("%s: the ledger has %v, the region %v", name, ids, want)
 		}

@@ -25,7 +25,7 @@ type Kind string
 
 // The kinds, and what the Name of each is.
 const (
-	Snapshot      Kind = "snapshot"       // the client token that it is started with
+	Snapshot      Kind = "snapshot"       // the client token that it is started with, or, of a copied image, that of the copy
 	Image         Kind = "image"          // the AMI's name
 	Bundle        Kind = "bundle"         // BUCKET/FOLDER of a bundle's objects
 	Parameter     Kind = "parameter"      // of SSM: its name
