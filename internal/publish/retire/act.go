@@ -24,18 +24,24 @@ import (
 // snapshots that are left since other images use them.
 func (r *Retirer) act(ctx context.Context, d Decision) (left []string, err error) {
 	client := r.ec2(d.Region)
+	deprecated := func() error {
+		return r.record(ctx, d.Image, func(a *catalog.AMI) { a.State = catalog.Later(a.State, catalog.Deprecated) })
+	}
 	switch d.Action {
 	case Deprecate:
 		if err := attribute.Deprecate(ctx, client, d.ID, r.Now); err != nil {
 			return nil, err
 		}
-		return nil, r.record(ctx, d.Image, func(a *catalog.AMI) { a.State = catalog.Later(a.State, catalog.Deprecated) })
+		return nil, deprecated()
 	case Disable:
 		if err := r.disable(ctx, client, d.Image); err != nil {
 			return nil, err
 		}
-		return nil, r.record(ctx, d.Image, func(a *catalog.AMI) { a.State = catalog.Later(a.State, catalog.Deprecated) })
+		return nil, deprecated()
 	case Deregister, Record:
+		if !d.Gone && d.Action == Record {
+			return nil, deprecated()
+		}
 		if left, err = r.deregister(ctx, client, d); err != nil {
 			return left, err
 		}

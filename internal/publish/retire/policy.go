@@ -31,7 +31,7 @@ const (
 	Deprecate  Action = "deprecate"
 	Disable    Action = "disable"
 	Deregister Action = "deregister"
-	Record     Action = "record" // it is gone already, only the catalogue does not know
+	Record     Action = "record" // it is done already, only the catalogue does not know
 )
 
 // Image is an AMI of a release, and all that the policy goes by.
@@ -42,6 +42,7 @@ type Image struct {
 	Verified         bool      // the release's boot test and audit were good
 	Region, ID       string
 	Created          time.Time // of the AMI
+	Noted            bool      // the catalogue has it as deprecated, or further on
 
 	// As EC2 has it.
 	Gone         bool
@@ -113,13 +114,23 @@ func (p Policy) decide(i Image, newer []string, now time.Time) (Action, string) 
 	case now.Sub(i.Created) < p.Age:
 		return Keep, fmt.Sprintf("younger than %s until %s", days(p.Age), day(i.Created.Add(p.Age)))
 	}
-	superseded := "superseded by " + newer[0]
 	disabled := !i.Available && !i.Gone
 	switch {
 	case i.Gone:
 		return Record, "it is gone"
 	case !disabled && !i.deprecated(now):
-		return Deprecate, superseded
+		return Deprecate, "superseded by " + newer[0]
+	}
+	action, reason := p.further(i, disabled, "superseded by "+newer[0], now)
+	if action == Keep && !i.Noted { // a run was killed, or the catalogue could not be written
+		return Record, reason
+	}
+	return action, reason
+}
+
+// further decides about an image that is deprecated or disabled.
+func (p Policy) further(i Image, disabled bool, superseded string, now time.Time) (Action, string) {
+	switch {
 	case disabled && !i.Disabled.IsZero() && now.Before(i.Disabled.Add(p.Deregister)):
 		return Keep, fmt.Sprintf("disabled, deregistered after %s", day(i.Disabled.Add(p.Deregister)))
 	case !disabled && now.Before(i.Deprecated.Add(p.Disable)):

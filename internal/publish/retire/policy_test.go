@@ -17,7 +17,7 @@ var today = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 func ago(daysOld int, changes ...func(*Image)) Image {
 	at := today.Add(-time.Duration(daysOld) * dayLong)
 	i := Image{Release: fmt.Sprintf("a-%s", at.Format("20060102")), Name: "a", Arch: "x86_64", Kind: "ebs", Date: at, Verified: true,
-		Region: "us-east-1", ID: fmt.Sprintf("ami-%d", daysOld), Created: at, Available: true, Deprecated: at.Add(2 * 365 * dayLong)}
+		Region: "us-east-1", ID: fmt.Sprintf("ami-%d", daysOld), Created: at, Noted: true, Available: true, Deprecated: at.Add(2 * 365 * dayLong)}
 	for _, c := range changes {
 		c(&i)
 	}
@@ -47,7 +47,8 @@ func store(i *Image)     { i.Kind = "instance-store" }
 func other(i *Image)     { i.Name = "b" }
 func north(i *Image)     { i.Region = "eu-north-1" }
 func guarded(i *Image)   { i.Protected = true }
-func unnoted(i *Image)   { i.Disabled = time.Time{} }
+func undated(i *Image)   { i.Disabled = time.Time{} }
+func unnoted(i *Image)   { i.Noted = false }
 
 func TestDecide(t *testing.T) {
 	t.Parallel()
@@ -91,7 +92,11 @@ func TestDecide(t *testing.T) {
 		{"disabled, still used", usual, []Image{ago(0), ago(1), ago(600, disabled(30), used)}, "keep", "used by"},
 		{"disabled, launched before that", usual, []Image{ago(0), ago(1), ago(600, disabled(30), launched(29))}, "keep", "launched on"},
 		{"disabled, protected", usual, []Image{ago(0), ago(1), ago(600, disabled(30), guarded)}, "keep", "protected"},
-		{"disabled by somebody", usual, []Image{ago(0), ago(1), ago(600, disabled(30), unnoted)}, "disable", "nobody wrote down"},
+		{"disabled by somebody", usual, []Image{ago(0), ago(1), ago(600, disabled(30), undated)}, "disable", "nobody wrote down"},
+		{"deprecated, which is not noted", usual, []Image{ago(0), ago(1), ago(600, deprecated(29), unnoted)}, "record", "deprecated, disabled after"},
+		{"disabled, which is not noted", usual, []Image{ago(0), ago(1), ago(600, disabled(29), unnoted)}, "record", "disabled, deregistered after"},
+		{"the next stage notes it, too", usual, []Image{ago(0), ago(1), ago(600, deprecated(30), unnoted)}, "disable", "deprecated since"},
+		{"deprecated by somebody, and one to keep", usual, []Image{ago(0), ago(600, deprecated(29), unnoted)}, "keep", "1 newer"},
 		{"gone", usual, []Image{ago(0), ago(1), ago(600, vanished)}, "record", "it is gone"},
 		{"gone, though it is one to keep", usual, []Image{ago(0), ago(600, vanished)}, "keep", "1 newer"},
 	} {
@@ -116,7 +121,7 @@ func TestDecideHoldsItsPromises(t *testing.T) {
 		for n := range rapid.IntRange(1, 12).Draw(t, "images") {
 			i := ago(rapid.IntRange(0, 200).Draw(t, "age of image"))
 			i.ID = fmt.Sprintf("ami-%d", n)
-			for _, change := range []func(*Image){candidate, used, vanished, guarded, deprecated(int(span("deprecated") / dayLong)), disabled(int(span("disabled") / dayLong)), launched(int(span("launch") / dayLong))} {
+			for _, change := range []func(*Image){candidate, used, vanished, guarded, unnoted, deprecated(int(span("deprecated") / dayLong)), disabled(int(span("disabled") / dayLong)), launched(int(span("launch") / dayLong))} {
 				if rapid.IntRange(0, 3).Draw(t, "change") == 0 {
 					change(&i)
 				}

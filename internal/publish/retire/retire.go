@@ -178,5 +178,13 @@ func (r *Retirer) images(ctx context.Context, name string) (map[string][]Image, 
 
 func imageOf(r *catalog.Release, a catalog.AMI) Image {
 	return Image{Release: r.ID, Name: r.Name, Arch: r.Arch, Kind: r.Kind, Date: r.Date, Region: a.Region, ID: a.ImageID, Created: a.Created,
-		Verified: r.State == catalog.Verified || r.State == catalog.Public}
+		Verified: r.State == catalog.Verified || r.State == catalog.Public, Noted: noted(r, a)}
 }
+
+// noted says whether the catalogue has an AMI as deprecated, and its release where all of its AMIs are.
+func noted(r *catalog.Release, ami catalog.AMI) bool {
+	recommended := func(a catalog.AMI) bool { return !atLeastDeprecated(a.State) }
+	return atLeastDeprecated(ami.State) && (atLeastDeprecated(r.State) || slices.ContainsFunc(r.AMIs, recommended))
+}
+
+func atLeastDeprecated(state string) bool { return catalog.Later(state, catalog.Deprecated) == state }

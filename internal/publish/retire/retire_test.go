@@ -1,6 +1,8 @@
 package retire_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -138,6 +140,62 @@ func TestGoneMeanwhile(t *testing.T) {
 	}
 	if release, err := c.Catalog.Get(t.Context(), "a-1"); err != nil || release.State != catalog.Retired {
 		t.Errorf("the catalogue says %s (%v)", release.State, err)
+	}
+}
+
+// unwritten is a catalogue that takes changes of AMIs, or of states, no more after so many.
+type unwritten struct {
+	catalog.Store
+	amis, states int
+}
+
+func (u *unwritten) PutAMI(ctx context.Context, release string, a catalog.AMI) error {
+	if u.amis--; u.amis < 0 {
+		return errors.New("no AMIs")
+	}
+	return u.Store.PutAMI(ctx, release, a)
+}
+
+func (u *unwritten) SetState(ctx context.Context, release, state string) error {
+	if u.states--; u.states < 0 {
+		return errors.New("no states")
+	}
+	return u.Store.SetState(ctx, release, state)
+}
+
+// What EC2 did, and the catalogue could not take in any more, is taken in by the next run.
+func TestNotRecorded(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		catalog unwritten
+		want    []string
+	}{
+		"no AMI":   {unwritten{}, []string{"eu-north-1 a-1 record", "us-east-1 a-1 record"}},
+		"no state": {unwritten{amis: 2}, []string{"eu-north-1 a-1 record", "us-east-1 a-1 record"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := cloudtest.New(t, "us-east-1", "eu-north-1")
+			r := newRetirer(c)
+			c.Release("a-1")
+			c.Turn(dayLong)
+			c.Release("a-2")
+			decisions, err := r.Plan(t.Context(), "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.catalog.Store = c.Catalog
+			r.Catalog = &tc.catalog
+			if _, err := r.Apply(t.Context(), "a", decisions); err == nil {
+				t.Error("nobody says that the catalogue cannot be written")
+			}
+			r.Catalog = c.Catalog
+			same(t, run(t, r), tc.want...)
+			same(t, run(t, r))
+			if release, err := c.Catalog.Get(t.Context(), "a-1"); err != nil || release.State != catalog.Deprecated || release.AMIs[0].State != catalog.Deprecated {
+				t.Errorf("the catalogue says %+v (%v)", release, err)
+			}
+		})
 	}
 }
 
