@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -146,7 +147,7 @@ func (a *app) logsVerb() *cobra.Command {
 				continue
 			}
 			if !*follow || r.State.Over() {
-				return nil
+				return knownStep(ctx, j, r, *step)
 			}
 			select {
 			case <-ctx.Done():
@@ -156,6 +157,15 @@ func (a *app) logsVerb() *cobra.Command {
 		}
 	}
 	return cmd
+}
+
+// knownStep refuses the name of a step that a run has not; none is all of them.
+func knownStep(ctx context.Context, j *journal.Journal, r journal.Run, name string) error {
+	steps, err := j.Steps(ctx, r.ID)
+	if err != nil || name == "" || slices.ContainsFunc(steps, func(s journal.Step) bool { return s.Name == name }) {
+		return err
+	}
+	return fault.New(fault.Missing, fmt.Errorf("run %d has come to no step %q", r.ID, name), fmt.Sprintf("`ingot status %d` lists its steps", r.ID))
 }
 
 func (a *app) cancelVerb() *cobra.Command {

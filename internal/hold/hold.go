@@ -20,19 +20,17 @@ func File(ctx context.Context, path string, t *progress.Task) (release func(), e
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
 	for first := true; ; first = false {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		f, err := lock(path)
 		if err == nil {
 			now := time.Now()
 			_ = os.Chtimes(path, now, now) // so that a file which is in use is not taken for a forgotten one
 			return func() { f.Close() }, nil
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
+		if f != nil {
 			f.Close()
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("locking %s: %w", path, err)
 		}
 		if first {
@@ -40,9 +38,31 @@ func File(ctx context.Context, path string, t *progress.Task) (release func(), e
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
 			return nil, ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
+	}
+}
+
+// lock opens a file, which is made if it is missing, and locks it. Where another process has the lock, the error is
+// EWOULDBLOCK, and the open file is returned with it. Who has the lock may remove the file: whoever had opened it before
+// would lock what nobody else finds any more, so that the file is looked at again.
+func lock(path string) (*os.File, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+			return f, err
+		}
+		ours, err := f.Stat()
+		if err != nil {
+			return f, err
+		}
+		if now, err := os.Stat(path); err == nil && os.SameFile(now, ours) {
+			return f, nil
+		}
+		f.Close()
 	}
 }

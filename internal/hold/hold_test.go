@@ -57,3 +57,40 @@ func TestTry(t *testing.T) {
 	}
 	release()
 }
+
+// Who has a lock may remove its file: the next one locks a file that others find, too.
+func TestRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	release, err := hold.File(t.Context(), path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type held struct {
+		release func()
+		err     error
+	}
+	waiting := make(chan string, 8)
+	task := progress.New(func(e progress.Event) {
+		if e.Kind == progress.Log {
+			waiting <- e.Text
+		}
+	}).Begin("test", 0, progress.Items)
+	next := make(chan held)
+	go func() {
+		release, err := hold.File(t.Context(), path, task)
+		next <- held{release, err}
+	}()
+	<-waiting
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	second := <-next
+	if second.err != nil {
+		t.Fatal(second.err)
+	}
+	defer second.release()
+	if _, err := hold.Try(path, "a third"); fault.KindOf(err) != fault.Exists {
+		t.Errorf("a third holder gets %v", err)
+	}
+}

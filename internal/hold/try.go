@@ -18,16 +18,12 @@ func Try(path, name string) (release func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
+	f, err := lock(path)
 	defer func() {
-		if err != nil {
+		if err != nil && f != nil {
 			f.Close()
 		}
 	}()
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		text, err := io.ReadAll(io.LimitReader(f, 200))
 		if err != nil {

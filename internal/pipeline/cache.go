@@ -7,8 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"ingot/internal/fault"
+	"ingot/internal/hold"
 	"ingot/internal/progress"
 )
 
@@ -81,20 +84,40 @@ func (f *Foundry) Prune(ctx context.Context, unused time.Duration, dry bool) (fr
 			if err != nil || info.ModTime().After(limit) {
 				continue
 			}
-			path := filepath.Join(f.Cache, name, e.Name())
-			_, size, err := measure(ctx, path)
-			if err != nil {
-				return freed, err
-			}
-			if freed += size; dry {
-				continue
-			}
-			if err := os.RemoveAll(path); err != nil {
+			size, err := prune(ctx, filepath.Join(f.Cache, name, e.Name()), dry)
+			if freed += size; err != nil {
 				return freed, fmt.Errorf("pruning the cache: %w", err)
 			}
 		}
 	}
 	return freed, nil
+}
+
+// lockExt is what the lock of a path in the cache adds to its name.
+const lockExt = ".lock"
+
+// prune removes what is at a path of the cache, with its lock, unless another process works on it; a lock alone goes once
+// what it is for has gone. It returns the bytes that this frees.
+func prune(ctx context.Context, path string, dry bool) (freed int64, err error) {
+	path, alone := strings.CutSuffix(path, lockExt)
+	if alone && exists(path) {
+		return 0, nil
+	}
+	if _, freed, err = measure(ctx, path); err != nil || dry {
+		return freed, ignoreGone(err)
+	}
+	if exists(path + lockExt) {
+		release, err := hold.Try(path+lockExt, "ingot cache prune")
+		if fault.KindOf(err) == fault.Exists {
+			return 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		defer release()
+		defer func() { err = errors.Join(err, ignoreGone(os.Remove(path+lockExt))) }()
+	}
+	return freed, os.RemoveAll(path)
 }
 
 // ignoreGone forgives what another process removed meanwhile.

@@ -75,7 +75,7 @@ func (f *Foundry) inside(ctx context.Context, host *Artifact, d distro.Distribut
 	task := f.Progress.Begin("machine of "+host.Manifest.Name, 0, progress.Items)
 	defer func() { task.End(err) }()
 	home := filepath.Join(f.Cache, machineRoom, r.Name)
-	release, err := hold.File(ctx, home+".lock", task)
+	release, err := hold.File(ctx, home+lockExt, task)
 	if err != nil {
 		return err
 	}

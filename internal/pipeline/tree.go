@@ -107,7 +107,7 @@ func (f *Foundry) grow(ctx context.Context, d distro.Distribution, r *recipe.Rec
 	task := f.Progress.Begin("tree", 0, progress.Items)
 	defer func() { task.End(err) }()
 	home := filepath.Join(f.Cache, "trees", r.Name)
-	release, err := hold.File(ctx, home+".lock", task)
+	release, err := hold.File(ctx, home+lockExt, task)
 	if err != nil {
 		return nil, err
 	}
