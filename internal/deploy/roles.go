@@ -66,7 +66,8 @@ func programActions() policy.Statement {
 }
 
 // undoing are the actions of retirement that upkeep has no use for: what takes a stage back, and what collects garbage.
-var undoing = []string{"ec2:DisableImageDeprecation", "ec2:EnableImage", "ec2:TerminateInstances", "ec2:DeleteKeyPair", "ec2:DescribeInstances", "ec2:DescribeKeyPairs"}
+var undoing = []string{"ec2:DisableImageDeprecation", "ec2:EnableImage", "ec2:TerminateInstances", "ec2:DeleteKeyPair", "ec2:DescribeInstances", "ec2:DescribeKeyPairs",
+	"ec2:DescribeVolumes", "ec2:DetachVolume", "ec2:DeleteVolume"}
 
 // upkeep is what the function of upkeep may do: neither publish, nor start any run but those that its recipes order.
 func (o *Options) upkeep() []policy.Statement {
