@@ -106,7 +106,7 @@ func TestOddInitramfs(t *testing.T) {
 // TestHasModule has two kernels, of which one has got the driver as a module.
 func TestHasModule(t *testing.T) {
 	files := map[string]string{
-		"lib/modules/1/kernel/m.ko": "", "lib/modules/1/modules.dep": "extra/ena.ko: kernel/m.ko\nkernel/m.ko:\n",
+		"lib/modules/1/kernel/m.ko": "", "lib/modules/1/modules.dep": "updates/ena.ko: kernel/m.ko\nkernel/m.ko:\n",
 		"lib/modules/2/kernel/m.ko": "", "lib/modules/2/modules.dep": "kernel/not-ena.ko.xz: kernel/ena.ko.xz\n",
 	}
 	if got, err := HasModule(lay(t, files), "ena"); err != nil || got {

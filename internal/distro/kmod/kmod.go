@@ -141,10 +141,10 @@ func (m *Module) check(text []byte, known map[string]bool) error {
 	return nil
 }
 
-// modules is where a tree has the modules of a kernel; those that were built here lie in a folder of their own, which depmod(8)
-// prefers to the kernel's.
+// modules is where a tree has the modules of a kernel; those that were built here lie in updates, the one folder that depmod(8) prefers
+// to the kernel's whatever its configuration: of two modules of a name elsewhere, it takes the one that the filesystem lists first.
 func modules(kernel string) string { return path.Join("lib/modules", kernel) }
-func (m *Module) file() string     { return path.Join("extra", m.Name+".ko") }
+func (m *Module) file() string     { return path.Join("updates", m.Name+".ko") }
 
 // Put writes a built module into a tree.
 func Put(root string, m Module, text []byte, date time.Time) (err error) {
