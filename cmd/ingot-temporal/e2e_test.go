@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 	debtest.Main()
 	if os.Getenv("INGOT_TEMPORAL_PROGRAM") != "" {
 		cli.Tasks = troubled
-		os.Exit(run(os.Args[1:]))
+		main()
 	}
 	os.Exit(m.Run())
 }

@@ -5,29 +5,20 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"ingot/internal/cli"
-	"ingot/internal/machine"
-	"ingot/internal/sandbox"
 )
 
 func main() {
-	// The program is its own helper inside namespaces and beside QEMU; these return at once otherwise.
-	sandbox.Main()
-	machine.Main()
-	os.Exit(run(os.Args[1:]))
+	cli.Start(func(ctx context.Context) int {
+		return cli.Program(ctx, root(), verbs, os.Args[1:], os.Stdout, os.Stderr)
+	})
 }
 
-// run runs the command line until it is done, or a signal comes.
-func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal kills
-	root := &cobra.Command{
+func root() *cobra.Command {
+	return &cobra.Command{
 		Use:   "ingot-temporal",
 		Short: "Run ingot's pipelines on a Temporal server",
 		Long: `Run the pipelines of images on a Temporal server of your own, with any number of workers:
@@ -37,5 +28,4 @@ func run(args []string) int {
   ingot-temporal start my-image.yaml --schedule
   ingot-temporal status my-image`,
 	}
-	return cli.Program(ctx, root, verbs, args, os.Stdout, os.Stderr)
 }

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -39,9 +38,7 @@ func TestMain(m *testing.M) {
 		if path := os.Getenv("INGOT_TEST_CLOCK"); path != "" {
 			Clock = fileClock(path)
 		}
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		defer stop()
-		os.Exit(Called(ctx, os.Args, os.Stdout, os.Stderr))
+		Start(func(ctx context.Context) int { return Called(ctx, os.Args, os.Stdout, os.Stderr) })
 	}
 	commands := map[string]func(){"ingot": program}
 	for name := range oldTools {
