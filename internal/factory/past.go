@@ -43,7 +43,7 @@ func (j journalPast) Timings(ctx context.Context, run string) (all []catalog.Tim
 		return nil, err
 	}
 	for _, s := range steps {
-		if s.State == journal.Done {
+		if s.State == journal.Done && !s.Started.IsZero() { // former ingots did not take over the time with a step of another run
 			name := strings.TrimSpace(s.Name + " " + s.Item)
 			all = append(all, catalog.Timing{Step: name, Seconds: s.Ended.Sub(s.Started).Seconds()})
 		}

@@ -4,6 +4,7 @@ package course
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -201,6 +202,40 @@ func whole(def flow.Step, steps []Step) (State, *Step) {
 		return Cancelled, nil
 	}
 	return Skipped, nil
+}
+
+// Keep returns the steps of a former run that are not done anew where it is repeated from a step on: those that do not wait for it.
+// Their outputs are taken from there.
+func Keep(p *flow.Pipeline, from string, former []Step) (keep []Step, err error) {
+	if _, ok := p.Step(from); !ok {
+		var names []string
+		for _, s := range p.Steps {
+			names = append(names, s.Name)
+		}
+		return nil, fault.New(fault.Usage, fmt.Errorf("there is no step %q", from), fmt.Sprintf("the steps are %v", names))
+	}
+	for _, s := range p.Steps {
+		if s.Name == from || p.Waits(s.Name, from) || s.Over != "" {
+			continue
+		}
+		i := slices.IndexFunc(former, func(f Step) bool { return f.Name == s.Name && (f.State == Done || f.State == Partial) })
+		if i >= 0 {
+			keep = append(keep, former[i])
+		} else if p.Waits(from, s.Name) {
+			return nil, fault.Newf(fault.Usage, "the last run cannot be repeated from step %s: it did not finish step %s, which that needs", from, s.Name)
+		}
+	}
+	return keep, nil
+}
+
+// Anew returns the names of the steps of a pipeline that are done where some of a former run are kept.
+func Anew(p *flow.Pipeline, kept []Step) (names []string) {
+	for _, def := range p.Steps {
+		if !slices.ContainsFunc(kept, func(s Step) bool { return s.Name == def.Name }) {
+			names = append(names, def.Name)
+		}
+	}
+	return names
 }
 
 // ListOver returns the items of a step over an output; none, if it is over nothing of it.

@@ -134,7 +134,7 @@ func (j *Journal) Submit(ctx context.Context, o Order) (id int64, err error) {
 	}
 	var former []Step
 	if o.From != "" {
-		if former, err = j.repeatable(ctx, o); err != nil {
+		if former, err = j.kept(ctx, o); err != nil {
 			return 0, err
 		}
 	}
@@ -171,7 +171,11 @@ func (j *Journal) Submit(ctx context.Context, o Order) (id int64, err error) {
 			if i < 0 {
 				continue
 			}
-			if err := endStep(ctx, tx, id, o.Flow, former[i], j.clock.Now()); err != nil {
+			// It took as long as it did, for the release's record.
+			if _, err := tx.ExecContext(ctx, "UPDATE step SET started = ? WHERE run = ? AND name = ?", milli(former[i].Started), id, s.Name); err != nil {
+				return err
+			}
+			if err := endStep(ctx, tx, id, o.Flow, former[i], former[i].Ended); err != nil {
 				return err
 			}
 		}
@@ -202,47 +206,24 @@ func (j *Journal) Left(ctx context.Context, r Run) (names []string, err error) {
 }
 
 // Anew returns the names of the steps that an order would have done: all of the pipeline, or those of a repeat.
-func (j *Journal) Anew(ctx context.Context, o Order) (names []string, err error) {
+func (j *Journal) Anew(ctx context.Context, o Order) ([]string, error) {
 	var former []Step
 	if o.From != "" {
-		if former, err = j.repeatable(ctx, o); err != nil {
+		var err error
+		if former, err = j.kept(ctx, o); err != nil {
 			return nil, err
 		}
 	}
-	for _, def := range o.Flow.Steps {
-		if !slices.ContainsFunc(former, func(s Step) bool { return s.Name == def.Name }) {
-			names = append(names, def.Name)
-		}
-	}
-	return names, nil
+	return course.Anew(o.Flow, former), nil
 }
 
-// repeatable returns the steps of a former run that are not to be done anew.
-func (j *Journal) repeatable(ctx context.Context, o Order) ([]Step, error) {
-	if _, ok := o.Flow.Step(o.From); !ok {
-		var names []string
-		for _, s := range o.Flow.Steps {
-			names = append(names, s.Name)
-		}
-		return nil, fault.New(fault.Usage, fmt.Errorf("there is no step %q", o.From), fmt.Sprintf("the steps are %v", names))
-	}
+// kept returns the steps of the run that an order repeats which are not to be done anew.
+func (j *Journal) kept(ctx context.Context, o Order) ([]Step, error) {
 	steps, err := j.Steps(ctx, o.Of)
 	if err != nil {
 		return nil, err
 	}
-	var keep []Step
-	for _, s := range o.Flow.Steps {
-		if s.Name == o.From || o.Flow.Waits(s.Name, o.From) || s.Over != "" {
-			continue
-		}
-		i := slices.IndexFunc(steps, func(f Step) bool { return f.Name == s.Name && (f.State == Done || f.State == Partial) })
-		if i >= 0 {
-			keep = append(keep, steps[i])
-		} else if o.Flow.Waits(o.From, s.Name) {
-			return nil, fault.Newf(fault.Usage, "run %d cannot be repeated from step %s: it did not finish step %s, which that needs", o.Of, o.From, s.Name)
-		}
-	}
-	return keep, nil
+	return course.Keep(o.Flow, o.From, steps)
 }
 
 func addStep(ctx context.Context, tx *sql.Tx, run int64, name, item string) error {

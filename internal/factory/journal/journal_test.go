@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"ingot/internal/factory/flow"
 	"ingot/internal/fault"
@@ -414,6 +415,14 @@ func TestRepeat(t *testing.T) {
 	slices.Sort(x.said)
 	if d := cmp.Diff([]string{"record", "share eu", "share us", "smoke eu", "smoke us"}, x.said); d != "" || again.State != Done {
 		t.Errorf("%s %s", again.State, d)
+	}
+	before, err := j.Steps(t.Context(), first.ID)
+	after, e := j.Steps(t.Context(), again.ID)
+	if err := errors.Join(err, e); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(before[1], after[1], cmpopts.IgnoreFields(Step{}, "Token", "Attempts")); d != "" || after[1].Name != "build" || after[1].Started.IsZero() {
+		t.Errorf("what was kept is another step: %s", d)
 	}
 	if !strings.Contains(x.docs["share eu"], `"build":{"did":"build"}`) {
 		t.Errorf("it was given %s", x.docs["share eu"])
