@@ -108,8 +108,14 @@ func (a *app) enable(ctx context.Context, f *runFlags, paths []string) error {
 		return a.say(len(lines), "Would enable %s", count(len(lines), "image"))
 	}
 	for _, l := range lines {
-		if err := j.Enable(ctx, l.Recipe.Name); err != nil {
-			return err
+		pipelines := []string{l.Recipe.Name}
+		if l.Recipe.Schedule.Looks() != "" {
+			pipelines = append(pipelines, factory.UpkeepName(l.Recipe.Name))
+		}
+		for _, pipeline := range pipelines {
+			if err := j.Enable(ctx, pipeline); err != nil {
+				return err
+			}
 		}
 	}
 	return a.say(len(lines), "Enabled %s", count(len(lines), "image"))
