@@ -31,10 +31,12 @@ work; they need the same --depot and the same --catalog. What a worker was at wh
 worker is lost, its step is given to another one after the time of start --beat.
 
 With --no-machine, a worker leaves alone the steps that need disks, root and QEMU: build, audit, boot and the like.
-Those of $INGOT_NOTIFY (URLs separated by blanks) are told of releases and failures; give all workers the same ones.`,
+Those of $INGOT_NOTIFY (URLs separated by blanks) are told of releases and failures; give all workers the same ones. Images of
+the kind instance-store take --key, and all workers the same one.`,
 		Args: k.Args(0, 0, "no arguments"),
 	}
 	s, place := serverFlags(k, cmd), k.PlaceFlags(cmd)
+	k.StepFlags(cmd, place)
 	light := cmd.Flags().Bool("no-machine", false, "do only short steps")
 	slots := cmd.Flags().Int("slots", 2, "do so `MANY` steps that need a machine at a time: a boot test and an upload run side by side")
 	cmd.RunE = k.AsRoot(func(cmd *cobra.Command, _ []string) error {

@@ -30,8 +30,7 @@ type lineFlags struct {
 	notify  []string
 	site    string
 
-	key, bucket, cert string // for instance store-backed AMIs
-	create            bool
+	bundle *bundleFlags
 
 	disableAfter int
 }
@@ -40,13 +39,14 @@ func addLineFlags(cmd *cobra.Command) *lineFlags {
 	f := &lineFlags{set: recipeFlags(cmd), output: outputFlag(cmd)}
 	cmd.Flags().StringSliceVar(&f.regions, "region", nil, "`REGIONS` to publish to, instead of the recipes'")
 	addTarget(cmd, &f.target, "EC2")
-	cmd.Flags().StringVarP(&f.key, "key", "k", "", "your private key (PEM `FILE`), for images of the kind instance-store")
-	cmd.Flags().StringVar(&f.bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipes'; may use {region} and {account}")
-	cmd.Flags().BoolVar(&f.create, "create-bucket", false, "make the bucket where there is none")
-	cmd.Flags().StringVar(&f.cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
+	f.bundle = addBundleFlags(cmd)
 	cmd.Flags().StringSliceVar(&f.notify, "notify", nil, "`URLS` of those who are told of releases and failures: https://… (webhook), smtp://USER:PASSWORD@HOST:PORT/?from=A&to=B,\nsns://REGION/TOPIC-ARN (also $INGOT_NOTIFY, which other users of the machine do not see)")
-	cmd.Flags().StringVar(&f.site, "site", "", "`URL` at which people find the pages of ingot serve, for links in what they are told")
+	addSiteFlag(cmd, &f.site)
 	return f
+}
+
+func addSiteFlag(cmd *cobra.Command, site *string) {
+	cmd.Flags().StringVar(site, "site", "", "`URL` at which people find the pages of ingot serve, for links in what they are told")
 }
 
 // lines reads the recipes that are named.
@@ -126,7 +126,7 @@ func (a *app) plant(ctx context.Context, f *lineFlags, lines []factory.Line, j *
 	if x.Publish.Clients, err = a.clients(ctx, target); err != nil {
 		return nil, err
 	}
-	if x.Publish.Bundle, err = a.publishedBundle(ctx, kinds, f.key, f.bucket, f.cert, f.create, target); err != nil {
+	if x.Publish.Bundle, err = a.publishedBundle(ctx, kinds, f.bundle, target); err != nil {
 		return nil, err
 	}
 	if x.Tellers, err = notify.New(strings.Fields(strings.Join(append(f.notify, os.Getenv("INGOT_NOTIFY")), " ")), x.Publish.Clients); err != nil {

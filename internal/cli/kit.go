@@ -47,15 +47,22 @@ type Place struct {
 	region string
 	depot  string
 	site   string
+	bundle *bundleFlags
 }
 
 // PlaceFlags adds the flags that say where things are.
 func (k *Kit) PlaceFlags(cmd *cobra.Command) *Place {
-	p := &Place{}
+	p := &Place{bundle: &bundleFlags{}}
 	addTarget(cmd, &p.target, "EC2")
 	cmd.Flags().StringVar(&p.depot, "depot", "", "what the workers share: `FOLDER`, or s3://BUCKET (default the folder depot below the state folder)")
 	cmd.Flags().StringVar(&p.region, "depot-region", "", "`REGION` of the bucket (default us-east-1)")
 	return p
+}
+
+// StepFlags adds the flags that say what else steps need.
+func (k *Kit) StepFlags(cmd *cobra.Command, p *Place) {
+	p.bundle = addBundleFlags(cmd)
+	addSiteFlag(cmd, &p.site)
 }
 
 // Depot opens what the workers share.
@@ -67,7 +74,7 @@ func (k *Kit) Depot(ctx context.Context, p *Place) (depot.Store, error) {
 // the disks.
 func (k *Kit) Stations(ctx context.Context, p *Place) (heavy, light *station.Station, err error) {
 	a := k.app
-	heavy, _, err = a.station(ctx, &stationFlags{target: p.target, region: p.region, depot: p.depot, site: p.site})
+	heavy, _, err = a.station(ctx, &stationFlags{target: p.target, region: p.region, depot: p.depot, site: p.site, bundle: *p.bundle})
 	if err != nil {
 		return nil, nil, err
 	}

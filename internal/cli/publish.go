@@ -71,10 +71,10 @@ AWS account.`,
 
 // publication is what `publish` and `plan` share.
 type publication struct {
-	set               settings
-	out               *string
-	target            *publish.Target
-	key, cert, bucket string
+	set    settings
+	out    *string
+	target *publish.Target
+	bundle *bundleFlags
 
 	kinds []string
 	o     pipeline.PublishOptions
@@ -86,10 +86,7 @@ func (a *app) publicationFlags(cmd *cobra.Command) *publication {
 	w := &publication{set: recipeFlags(cmd), out: outputFlag(cmd), target: target(cmd)}
 	f := cmd.Flags()
 	f.StringSliceVar(&w.kinds, "kind", nil, "`KINDS` of AMI: ebs, instance-store (default: the recipe's, or ebs)")
-	f.StringVarP(&w.key, "key", "k", "", "your private key (PEM `FILE`), for instance-store")
-	f.StringVar(&w.bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipe's; may use {region} and {account}")
-	f.BoolVar(&w.o.Bundle.Create, "create-bucket", false, "make the bucket where there is none")
-	f.StringVar(&w.cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
+	w.bundle = addBundleFlags(cmd)
 	f.StringSliceVar(&w.o.Regions, "region", nil, "`REGIONS` to publish to, instead of the recipe's")
 	f.StringVar(&w.o.Name, "name", "", "`NAME` of the AMI, instead of the recipe's pattern")
 	f.StringVar(&w.o.Volume, "volume", "", "snapshot this `VOLUME` of EBS, that ingot install has written the image to, instead of sending blocks; new: one that this instance makes and fills")
@@ -126,7 +123,8 @@ func (w *publication) open(ctx context.Context, a *app, arg string) error {
 	if len(w.kinds) == 0 {
 		w.kinds = []string{recipe.EBS}
 	}
-	w.o.Bundle, err = a.publishedBundle(ctx, w.kinds, w.key, cmp.Or(w.bucket, w.o.Publish.Bucket), w.cert, w.o.Bundle.Create, *w.target)
+	w.o.Bundle, err = a.publishedBundle(ctx, w.kinds, w.bundle, *w.target)
+	w.o.Bundle.Bucket = cmp.Or(w.o.Bundle.Bucket, w.o.Publish.Bucket)
 	return err
 }
 
@@ -159,8 +157,23 @@ func (a *app) publishKinds(ctx context.Context, f *pipeline.Foundry, art *pipeli
 	return errors.Join(errs...)
 }
 
+// bundleFlags are what instance store-backed AMIs take.
+type bundleFlags struct {
+	key, bucket, cert string
+	create            bool
+}
+
+func addBundleFlags(cmd *cobra.Command) *bundleFlags {
+	f := &bundleFlags{}
+	cmd.Flags().StringVarP(&f.key, "key", "k", "", "your private key (PEM `FILE`), for images of the kind instance-store")
+	cmd.Flags().StringVar(&f.bucket, "bucket", "", "S3 `BUCKET` for instance-store, instead of the recipe's; may use {region} and {account}")
+	cmd.Flags().BoolVar(&f.create, "create-bucket", false, "make the bucket where there is none")
+	cmd.Flags().StringVar(&f.cert, "ec2-cert", "", "EC2's certificate (PEM `FILE`), instead of the one that is known")
+	return f
+}
+
 // publishedBundle reads what an instance store-backed image takes.
-func (a *app) publishedBundle(ctx context.Context, kinds []string, key, bucket, cert string, create bool, target publish.Target) (b pipeline.BundleOptions, err error) {
+func (a *app) publishedBundle(ctx context.Context, kinds []string, f *bundleFlags, target publish.Target) (b pipeline.BundleOptions, err error) {
 	for _, k := range kinds {
 		if k != recipe.EBS && k != recipe.InstanceStore {
 			return b, fault.Newf(fault.Usage, "%q is neither %s nor %s", k, recipe.EBS, recipe.InstanceStore)
@@ -169,10 +182,11 @@ func (a *app) publishedBundle(ctx context.Context, kinds []string, key, bucket, 
 	if !slices.Contains(kinds, recipe.InstanceStore) {
 		return b, nil
 	}
-	b.Bucket, b.Create = bucket, create
-	if b.Key, err = readKey(key); err != nil {
+	b.Bucket, b.Create = f.bucket, f.create
+	if b.Key, err = readKey(f.key); err != nil {
 		return b, err
 	}
+	cert := f.cert
 	if cert == "" && cmp.Or(target.Endpoint, os.Getenv("INGOT_ENDPOINT")) == "local" {
 		cert = localCert
 	}

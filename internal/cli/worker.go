@@ -22,6 +22,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/progress"
 	"ingot/internal/publish"
+	"ingot/internal/recipe"
 )
 
 // stationFlags say where steps away from home find what they need.
@@ -30,6 +31,7 @@ type stationFlags struct {
 	region         string
 	depot, catalog string // depot is s3://BUCKET or a folder
 	site           string
+	bundle         bundleFlags // nothing: images of the kind instance-store are not made
 }
 
 func (a *app) workerVerb() *cobra.Command {
@@ -112,6 +114,11 @@ func (a *app) station(ctx context.Context, f *stationFlags) (*station.Station, p
 		return nil, nil, err
 	}
 	x.Publish.Ledger = x.Ledger
+	if f.bundle != (bundleFlags{}) {
+		if x.Publish.Bundle, err = a.publishedBundle(ctx, []string{recipe.InstanceStore}, &f.bundle, f.target); err != nil {
+			return nil, nil, err
+		}
+	}
 	if x.Tellers, err = notify.New(strings.Fields(os.Getenv("INGOT_NOTIFY")), x.Publish.Clients); err != nil {
 		return nil, nil, err
 	}

@@ -66,6 +66,9 @@ func (f *Foundry) Bundle(ctx context.Context, a *Artifact, account string, key *
 		return "", err
 	}
 	defer file.Close()
+	if image.Stored() == 0 { // it stands for a disk that is on another machine, and no map is asked here
+		return "", fault.Newf(fault.Input, "bundling %s: its disk is not on this machine", a.Manifest.Name)
+	}
 	task := f.Progress.Begin("bundle "+a.Manifest.Name, image.Stored(), progress.Bytes)
 	_, err = bundle.Create(ctx, image, bundle.Options{Dir: dir, Prefix: a.Manifest.Name, Replace: true, User: account, Key: key, EC2: cloud.PublicKey,
 		Architecture: a.Manifest.Arch, BlockDevices: []bundle.BlockDevice{{Virtual: "ami", Device: "sda1"}, {Virtual: "root", Device: "/dev/sda1"}}}, task)
