@@ -22,6 +22,9 @@ import (
 // stopLimit is how long steps have to give themselves back when the worker is stopped.
 const stopLimit = 30 * time.Second
 
+// decideLimit is how long it may take to decide what comes next, on a machine that builds and boots beside that. The server waits 10 s.
+const decideLimit = 8 * time.Second
+
 func workerVerb(k *cli.Kit) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "worker",
@@ -31,8 +34,8 @@ work; they need the same --depot and the same --catalog. What a worker was at wh
 worker is lost, its step is given to another one after the time of start --beat.
 
 With --no-machine, a worker leaves alone the steps that need disks, root and QEMU: build, audit, boot and the like.
-Those of $INGOT_NOTIFY (URLs separated by blanks) are told of releases and failures; give all workers the same ones. Images of
-the kind instance-store take --key, and all workers the same one.`,
+Those of $INGOT_NOTIFY (URLs separated by blanks) are told of releases, failures and runs that are cancelled; give all workers the same
+ones. Images of the kind instance-store take --key, and all workers the same one.`,
 		Args: k.Args(0, 0, "no arguments"),
 	}
 	s, place := serverFlags(k, cmd), k.PlaceFlags(cmd)
@@ -54,7 +57,8 @@ the kind instance-store take --key, and all workers the same one.`,
 		defer c.Close()
 		ctx, fail := context.WithCancelCause(cmd.Context())
 		defer fail(nil)
-		options := worker.Options{WorkerStopTimeout: stopLimit, OnFatalError: func(err error) { fail(explain("taking part in runs", err)) }}
+		options := worker.Options{WorkerStopTimeout: stopLimit, DeadlockDetectionTimeout: decideLimit, OnFatalError: func(err error) { fail(explain("taking part in runs", err)) }}
+		lightStation.Starter = &orders{s, c}
 		all := []worker.Worker{shortWorker(c, s.queue, k, lightStation, options)}
 		if !*light {
 			options.MaxConcurrentActivityExecutionSize, options.DisableWorkflowWorker = *slots, true

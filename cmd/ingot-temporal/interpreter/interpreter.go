@@ -37,8 +37,9 @@ type Order struct {
 	Flow  flow.Pipeline   `json:"flow"`
 	Hash  string          `json:"hash"` // of the pipeline, by the ingot that ordered the run
 	Input json.RawMessage `json:"input"`
-	Queue string          `json:"queue"` // for steps that need a machine
-	Beat  flow.Duration   `json:"beat"`  // after so long without a sign of life a worker is taken for lost
+	Queue string          `json:"queue"`          // for steps that need a machine
+	Beat  flow.Duration   `json:"beat"`           // after so long without a sign of life a worker is taken for lost
+	Kept  []course.Step   `json:"kept,omitempty"` // steps of the run that this one repeats in part: they are not done anew
 }
 
 // NewOrder orders a run of a pipeline. input is what it is told, as JSON.
@@ -56,6 +57,7 @@ func NewOrder(p *flow.Pipeline, input any, queue string, beat time.Duration) (Or
 // Status is how far a run has come, and its result.
 type Status struct {
 	Pipeline string        `json:"pipeline"`
+	Run      string        `json:"run"`
 	Hash     string        `json:"hash"`
 	State    course.State  `json:"state"`
 	Steps    []course.Step `json:"steps,omitempty"`
@@ -73,6 +75,11 @@ func (i *Interpreter) Run(ctx workflow.Context, o Order) (*Status, error) {
 	for _, s := range o.Flow.Steps {
 		if s.Over == "" {
 			w.steps = append(w.steps, w.step(s.Name, ""))
+		}
+	}
+	for _, s := range o.Kept {
+		if err := w.keep(s); err != nil {
+			return nil, err
 		}
 	}
 	if err := workflow.SetQueryHandler(ctx, StatusQuery, func() (*Status, error) { return w.status(), nil }); err != nil {
@@ -119,7 +126,19 @@ func (w *work) step(name, item string) course.Step {
 }
 
 func (w *work) status() *Status {
-	return &Status{Pipeline: w.Flow.Name, Hash: w.Hash, State: w.state, Steps: slices.Clone(w.steps), Error: w.reason, Hint: w.hint}
+	return &Status{Pipeline: w.Flow.Name, Run: w.run, Hash: w.Hash, State: w.state, Steps: slices.Clone(w.steps), Error: w.reason, Hint: w.hint}
+}
+
+// keep takes over a step of a former run that is over, and its result.
+func (w *work) keep(s course.Step) error {
+	s.Token = w.step(s.Name, "").Token
+	res := asl.Result{Output: s.Output, Seconds: s.Ended.Sub(s.Started).Seconds()}
+	if s.State == course.Partial {
+		s.Kind = fault.Partial
+		res.Failure = &asl.Failure{Step: s.Name, Kind: s.Kind.String(), Text: s.Error, Hint: s.Hint}
+	}
+	w.results[key(s.Name, "")], _ = json.Marshal(res) // of what was read from JSON
+	return w.record(s)
 }
 
 // listen opens the gates when somebody approves.
@@ -169,9 +188,19 @@ func (w *work) drive(ctx workflow.Context) (*Status, error) {
 	return w.end(ctx, d, err)
 }
 
+// tellsCancelled is what the history of a run has where it tells of its being cancelled; former ingots do not.
+const tellsCancelled = "tells that it was cancelled"
+
+// cancelled tells that somebody ended the run. What cannot be told is given up.
 func (w *work) cancelled(ctx workflow.Context) (*Status, error) {
 	w.state = course.Cancelled
 	w.leave(course.Cancelled)
+	over, _ := workflow.NewDisconnectedContext(ctx)
+	if workflow.GetVersion(over, tellsCancelled, workflow.DefaultVersion, 1) == 1 {
+		if _, err := w.control(over, asl.Cancelled); err != nil {
+			w.reason = "telling that it was cancelled failed: " + err.Error()
+		}
+	}
 	return w.status(), ctx.Err()
 }
 
@@ -399,6 +428,7 @@ func (w *work) control(ctx workflow.Context, name string) (json.RawMessage, erro
 	def, s := asl.Control(name), w.step(name, "")
 	for {
 		r := w.request(def, s, func(flow.Step) bool { return true })
+		r.Pipeline = w.Flow.Name
 		res, err := w.attempt(ctx, def, r)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -15,6 +15,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
 	"ingot/internal/factory/asl"
@@ -52,17 +53,18 @@ type play struct {
 	fails map[string][]error
 	hold  string // a step that goes on until it is ended
 	held  func() // called when it has begun
+	after func() // called when the run is over; may be nil
 
 	mu     sync.Mutex
 	did    []string
 	tokens map[string][]string // of all attempts
 	docs   map[string]string
-	ends   *asl.Request // the last of End and Failed
+	ends   *asl.Request // the last of End, Failed and Cancelled
 }
 
 func (p *play) tasks() map[string]flow.Func {
 	all := map[string]flow.Func{}
-	for _, name := range []string{"resolve", "boot", "upload", "share", "smoke", "record", asl.Begin, asl.End, asl.Failed} {
+	for _, name := range []string{"resolve", "boot", "upload", "share", "smoke", "record", asl.Begin, asl.End, asl.Failed, asl.Cancelled} {
 		all[name] = p.do
 	}
 	return all
@@ -98,7 +100,7 @@ func (p *play) do(ctx context.Context, c flow.Call, doc json.RawMessage) (json.R
 var errLostWorker = errors.New("lost")
 
 func (p *play) activity(ctx context.Context, r *asl.Request) (asl.Result, error) {
-	if r.Step == asl.End || r.Step == asl.Failed {
+	if slices.Contains([]string{asl.End, asl.Failed, asl.Cancelled}, r.Step) {
 		p.mu.Lock()
 		p.ends = r
 		p.mu.Unlock()
@@ -133,6 +135,7 @@ func (p *play) run(t *testing.T, o Order, set func(*testsuite.TestWorkflowEnviro
 	p.tokens, p.docs = map[string][]string{}, map[string]string{}
 	env := (&testsuite.WorkflowTestSuite{}).NewTestWorkflowEnvironment()
 	env.SetTestTimeout(time.Minute)
+	env.SetWorkerOptions(worker.Options{DeadlockDetectionTimeout: 30 * time.Second}) // the machine may be busy
 	i := &Interpreter{Steps: []string{"resolve", "boot", "upload", "share", "smoke", "record"}}
 	env.RegisterWorkflowWithOptions(i.Run, workflow.RegisterOptions{Name: RunWorkflow})
 	env.RegisterActivityWithOptions(p.activity, activity.RegisterOptions{Name: StepActivity})
@@ -144,6 +147,9 @@ func (p *play) run(t *testing.T, o Order, set func(*testsuite.TestWorkflowEnviro
 	took := env.Now().Sub(began)
 	if !env.IsWorkflowCompleted() {
 		t.Fatal("the workflow goes on")
+	}
+	if p.after != nil {
+		p.after()
 	}
 	if err := env.GetWorkflowError(); err != nil {
 		var out Status
@@ -323,16 +329,96 @@ func TestGate(t *testing.T) {
 
 func TestCancel(t *testing.T) {
 	t.Parallel()
-	p := &play{out: fiveRegions, hold: "boot"}
-	_, _, err := p.run(t, order(t, sample()), func(env *testsuite.TestWorkflowEnvironment) {
-		p.held = env.CancelWorkflow
-	})
-	if !temporal.IsCanceledError(err) {
-		t.Errorf("it ended with %v", err)
+	for name, c := range map[string]struct {
+		fails map[string][]error
+		set   func(*testsuite.TestWorkflowEnvironment)
+		told  int
+		error string // that the run shows
+	}{
+		"":                          {told: 1},
+		"the one who tells is lost": {fails: map[string][]error{asl.Cancelled: times(1, errLostWorker)}, told: 2},
+		"nobody can be told":        {fails: map[string][]error{asl.Cancelled: times(1, fault.Newf(fault.Unreachable, "no answer"))}, told: 1, error: "telling that it was cancelled failed: no answer"},
+		"of an ingot that tells none": {set: func(env *testsuite.TestWorkflowEnvironment) {
+			env.OnGetVersion(tellsCancelled, workflow.DefaultVersion, workflow.Version(1)).Return(workflow.DefaultVersion)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &play{out: fiveRegions, hold: "boot", fails: c.fails}
+			var status Status
+			_, _, err := p.run(t, order(t, sample()), func(env *testsuite.TestWorkflowEnvironment) {
+				p.held = env.CancelWorkflow
+				if c.set != nil {
+					c.set(env)
+				}
+				p.after = func() {
+					v, err := env.QueryWorkflow(StatusQuery)
+					if err == nil {
+						err = v.Get(&status)
+					}
+					if err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			if !temporal.IsCanceledError(err) {
+				t.Errorf("it ended with %v", err)
+			}
+			if slices.Contains(p.did, "share a") || slices.Contains(p.did, asl.Failed) || slices.Contains(p.did, asl.End) {
+				t.Errorf("it did %v", p.did)
+			}
+			told := len(p.tokens[asl.Cancelled])
+			if told != c.told || told > 0 && (p.ends.Step != asl.Cancelled || p.ends.Pipeline != "img") {
+				t.Errorf("it was told %d times: %v", told, p.did)
+			}
+			if status.State != course.Cancelled || status.Error != c.error {
+				t.Errorf("it is %s: %s", status.State, status.Error)
+			}
+		})
 	}
-	if slices.Contains(p.did, "share a") || slices.Contains(p.did, asl.Failed) || slices.Contains(p.did, asl.End) {
-		t.Errorf("it did %v", p.did)
+}
+
+// What is kept of another run is not done again, and those who need it get it.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	p := &play{out: fiveRegions, fails: map[string][]error{"upload": times(6, fault.Newf(fault.Partial, "half")), "share c": times(1, fault.Newf(fault.Denied, "no"))}}
+	first, _, err := p.run(t, order(t, gated()), approved)
+	if err == nil || first.State != course.Partial {
+		t.Fatalf("%+v, %v", first, err)
 	}
+	text, err := json.Marshal(first) // as it comes from the server
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last Status
+	if err := json.Unmarshal(text, &last); err != nil {
+		t.Fatal(err)
+	}
+	o := order(t, gated())
+	if o.Kept, err = course.Keep(gated(), "share", last.Steps); err != nil {
+		t.Fatal(err)
+	}
+	docs := p.docs
+	again := &play{}
+	second, _, err := again.run(t, o, nil)
+	if err == nil || second.State != course.Partial { // upload is as it was
+		t.Errorf("%+v, %v", second, err)
+	}
+	slices.Sort(again.did)
+	if d := cmp.Diff([]string{"Begin", "End", "record", "share a", "share b", "share c", "share d", "share e", "smoke a", "smoke b", "smoke c", "smoke d", "smoke e"}, again.did); d != "" {
+		t.Error(d)
+	}
+	if again.docs["share a"] != docs["share a"] || again.docs["share a"] == "" {
+		t.Errorf("it was given\n%s\nnot\n%s", again.docs["share a"], docs["share a"])
+	}
+	failures, err := again.ends.Failures()
+	if d := cmp.Diff([]string{"partial half "}, kinds(failures)); d != "" || err != nil {
+		t.Errorf("%s, %v", d, err)
+	}
+}
+
+func approved(env *testsuite.TestWorkflowEnvironment) {
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(ApproveSignal, nil) }, time.Hour)
 }
 
 func TestRefuses(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
+	"ingot/internal/recipe"
 )
 
 // Config is what the deployment's template tells its functions, as JSON.
@@ -96,15 +97,15 @@ func (s *Site) Older(ctx context.Context, machine, execution string) (string, er
 }
 
 // Start implements station.Starter.
-func (s *Site) Start(ctx context.Context, image, run string, told any) error {
-	machine := s.Config.MachineARN(image)
+func (s *Site) Start(ctx context.Context, r *recipe.Recipe, run string, told any) error {
+	machine := s.Config.MachineARN(r.Name)
 	running, err := s.executions(ctx, machine)
 	if err != nil {
 		return err
 	}
 	for _, e := range running { // perhaps this very run, started by an attempt of which nobody heard
 		if other := aws.ToString(e.Name); other != run {
-			return fault.New(fault.Exists, fmt.Errorf("run %s of %s is not over", other, image), "upkeep looks again when it is due next")
+			return fault.New(fault.Exists, fmt.Errorf("run %s of %s is not over", other, r.Name), "upkeep looks again when it is due next")
 		}
 	}
 	text, err := json.Marshal(map[string]any{"input": told})
@@ -116,7 +117,7 @@ func (s *Site) Start(ctx context.Context, image, run string, told any) error {
 		return err
 	})
 	if err != nil && retry.Code(err) != "ExecutionAlreadyExists" {
-		return fmt.Errorf("starting run %s of %s: %w", run, image, err)
+		return fmt.Errorf("starting run %s of %s: %w", run, r.Name, err)
 	}
 	return nil
 }

@@ -60,7 +60,9 @@ func (s *Station) setState(ctx context.Context, name string, e ended) error {
 // Order is what a run is told beside what the factory reads.
 type Order struct {
 	factory.Input
-	Cause string `json:"cause"` // "schedule" where nobody asked for it
+	Cause string   `json:"cause"`          // "schedule" where nobody asked for it
+	Of    string   `json:"of,omitempty"`   // the run that it repeats in part
+	Kept  []string `json:"kept,omitempty"` // the steps of that run which are not done anew
 }
 
 // pipeline is the name of the pipeline that a request is of.
@@ -95,6 +97,8 @@ func (s *Station) begin(_ *factory.Factory, r *asl.Request) flow.Func {
 		}
 		if out.Ends {
 			c.Progress.Logf("%s: %s", in.pipeline(r), out.Why)
+		} else if err == nil {
+			err = s.inherit(ctx, r.Run, &in)
 		}
 		if err != nil {
 			return nil, err
@@ -151,8 +155,8 @@ func (s *Station) end(f *factory.Factory, r *asl.Request) flow.Func {
 	}
 }
 
-// failed ends the machines of a run that failed, and tells of it.
-func (s *Station) failed(f *factory.Factory, r *asl.Request) flow.Func {
+// broken ends the machines of a run that failed or was cancelled, and tells of it.
+func (s *Station) broken(f *factory.Factory, r *asl.Request, how journal.State) flow.Func {
 	return func(ctx context.Context, _ flow.Call, _ json.RawMessage) (json.RawMessage, error) {
 		var in Order
 		if err := r.Input(&in); err != nil {
@@ -161,12 +165,14 @@ func (s *Station) failed(f *factory.Factory, r *asl.Request) flow.Func {
 		failures, err := r.Failures()
 		errs := []error{err, s.dismiss(ctx, r)}
 		if now, err := s.state(ctx, in.pipeline(r)); err == nil {
-			now.Failures++
+			if how == journal.Failed {
+				now.Failures++
+			}
 			errs = append(errs, now.rebuild(r), s.setState(ctx, in.pipeline(r), now))
 		} else {
 			errs = append(errs, err)
 		}
-		errs = append(errs, f.Tell(ctx, message(&in, r, journal.Failed, failures), r.Token()))
+		errs = append(errs, f.Tell(ctx, message(&in, r, how, failures), r.Token()))
 		if err := errors.Join(errs...); err != nil {
 			return nil, err
 		}

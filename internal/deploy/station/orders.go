@@ -15,7 +15,7 @@ import (
 type Starter interface {
 	// Start starts a run of an image, with what it is to be told. While another run of the image is not over, it fails with
 	// fault.Exists. A run of this name that was started before is not started again, whatever became of it.
-	Start(ctx context.Context, image, run string, told any) error
+	Start(ctx context.Context, r *recipe.Recipe, run string, told any) error
 }
 
 // orders implements factory.Orders for one request, where a run is ordered by starting it.
@@ -37,12 +37,12 @@ func (o *orders) Order(ctx context.Context, r *recipe.Recipe, _ factory.Input, c
 	if err := o.r.Input(&in); err != nil {
 		return "", err
 	}
-	in.Cause = cause
+	in = Order{Input: in.Input, Cause: cause}
 	text, err := json.Marshal([]any{found.Newest, found.Updates})
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(text)
 	run := "upkeep-" + hex.EncodeToString(sum[:12])
-	return run, o.Starter.Start(ctx, r.Name, run, in)
+	return run, o.Starter.Start(ctx, r, run, in)
 }

@@ -26,6 +26,7 @@ import (
 	"ingot/internal/factory"
 	"ingot/internal/factory/asl"
 	"ingot/internal/factory/flow"
+	"ingot/internal/factory/journal"
 	"ingot/internal/fault"
 	"ingot/internal/pipeline"
 	"ingot/internal/progress"
@@ -96,7 +97,8 @@ func (s *Station) tasks(r *asl.Request) map[string]flow.Func {
 		all[name] = s.prepared(do, build)
 	}
 	if s.Cloud != nil {
-		all[asl.Begin], all[asl.End], all[asl.Failed] = s.begin(f, r), s.end(f, r), s.failed(f, r)
+		all[asl.Begin], all[asl.End] = s.begin(f, r), s.end(f, r)
+		all[asl.Failed], all[asl.Cancelled] = s.broken(f, r, journal.Failed), s.broken(f, r, journal.Cancelled)
 	}
 	return all
 }
@@ -245,6 +247,25 @@ func (s *Station) papers(ctx context.Context, run, dir string) error {
 	return nil
 }
 
+func papersKey(run, step string) string { return path.Join("runs", run, step+".zip") }
+
+// inherit gives a run that repeats another one in part the papers of the steps that it keeps.
+func (s *Station) inherit(ctx context.Context, run string, in *Order) error {
+	for _, step := range in.Kept {
+		archive, err := s.Depot.Get(ctx, papersKey(in.Of, step))
+		if fault.KindOf(err) == fault.Missing { // most steps leave none
+			continue
+		}
+		if err == nil {
+			err = s.Depot.Put(ctx, papersKey(run, step), archive)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // keep gives others what a step made. failed is what it ended with.
 func (s *Station) keep(ctx context.Context, c flow.Call, in *given, failed error) error {
 	ctx = context.WithoutCancel(ctx)
@@ -276,7 +297,7 @@ func (s *Station) keep(ctx context.Context, c flow.Call, in *given, failed error
 		if err != nil {
 			return err
 		}
-		return s.Depot.Put(ctx, path.Join("runs", c.Run, c.Step+".zip"), archive)
+		return s.Depot.Put(ctx, papersKey(c.Run, c.Step), archive)
 	}
 	return s.keepMaps(ctx)
 }

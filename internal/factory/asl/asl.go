@@ -38,11 +38,17 @@ const (
 	Begin  = "Begin"  // refuses a run that must not be; its output has the field "ends"
 	End    = "End"    // sums up; its output has the field "state"
 	Failed = "Failed" // tells of a failure
+
+	Cancelled = "Cancelled" // tells that somebody ended the run; a state machine is not told of that itself
 )
 
 // Control is one of those steps as one of a pipeline.
 func Control(name string) flow.Step {
-	return flow.Step{Name: name, Place: flow.Anywhere, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Network}
+	s := flow.Step{Name: name, Place: flow.Anywhere, Timeout: flow.Duration(5 * time.Minute), Retry: flow.Network}
+	if name == Cancelled { // somebody waits for it
+		s.Retry = flow.Once
+	}
+	return s
 }
 
 // Interrupted is the error of a step whose worker was asked to stop. It is done again by another one.

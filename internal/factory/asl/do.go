@@ -29,7 +29,7 @@ type Request struct {
 	Where    map[string][]any `json:"where"` // where the results of steps are in the state
 	State    json.RawMessage  `json:"state"`
 
-	// What Begin, End and Failed have beside that.
+	// What Begin, End, Failed and Cancelled have beside that.
 	Machine   string `json:"machine,omitempty"`   // ARN of the state machine
 	Execution string `json:"execution,omitempty"` // ARN
 	Pipeline  string `json:"pipeline,omitempty"`  // its name; "": that of the image which the input names
@@ -290,7 +290,7 @@ func (r *Request) document() (json.RawMessage, error) {
 	if r.Item != "" {
 		doc["item"] = r.Item
 	}
-	if slices.Contains([]string{Begin, End, Failed}, r.Step) { // they ask for what there is
+	if slices.Contains([]string{Begin, End, Failed, Cancelled}, r.Step) { // they ask for what there is
 		return json.Marshal(doc)
 	}
 	for _, step := range r.steps() {
