@@ -248,15 +248,7 @@ func publishFolder(t *testing.T, r *region.Region, url, folder string, store *pu
 // login runs a command in the guest.
 func login(t *testing.T, addr, pem, command string) string {
 	t.Helper()
-	key, err := ssh.ParsePrivateKey([]byte(pem))
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: time.Minute,
-		HostKeyCallback: ssh.InsecureIgnoreHostKey()}) // a guest of this moment, on loopback
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := connect(t, addr, pem)
 	defer client.Close()
 	session, err := client.NewSession()
 	if err != nil {
@@ -268,4 +260,19 @@ func login(t *testing.T, addr, pem, command string) string {
 		t.Errorf("running %s: %v", command, err)
 	}
 	return string(out)
+}
+
+// connect logs in to the guest.
+func connect(t *testing.T, addr, pem string) *ssh.Client {
+	t.Helper()
+	key, err := ssh.ParsePrivateKey([]byte(pem))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := ssh.Dial("tcp", addr, &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(key)}, Timeout: time.Minute,
+		HostKeyCallback: ssh.InsecureIgnoreHostKey()}) // a guest of this moment, on loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
