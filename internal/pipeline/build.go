@@ -114,6 +114,10 @@ func clearArtifact(dir string) error {
 	results := []string{stateFile, manifestFile, mapFile, lockFile, sbomFile, auditFile, bootFolder, bundleFolder, qcow2File}
 	ours := append([]string{diskFile, diskFile + ".tmp", ".lock"}, results...)
 	for _, e := range entries {
+		if leftOf(e.Name(), results) {
+			results = append(results, e.Name())
+			continue
+		}
 		if !slices.Contains(ours, e.Name()) && !strings.HasPrefix(e.Name(), LogFile) {
 			return fault.New(fault.Exists, fmt.Errorf("the output folder %s holds %s, which is no part of an artifact", dir, e.Name()),
 				"choose an empty folder with --output")
@@ -125,6 +129,15 @@ func clearArtifact(dir string) error {
 		}
 	}
 	return nil
+}
+
+// leftOf says whether a name is that of a file that was to replace one of these when its writer was killed: renameio puts a dot before
+// the name, and digits behind it.
+func leftOf(name string, files []string) bool {
+	return slices.ContainsFunc(files, func(file string) bool {
+		digits, ok := strings.CutPrefix(name, "."+file)
+		return ok && digits != "" && strings.Trim(digits, "0123456789") == ""
+	})
 }
 
 // assemble lays the tree out as a disk.
