@@ -82,6 +82,3 @@ func (c *Config) smbios() []string {
 
 // escape protects a value inside a comma-separated QEMU option.
 func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }
-
-// quote protects a word of a command line, as a shell would read it.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

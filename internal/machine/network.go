@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"ingot/internal/shell"
 )
 
 // netdev is a network of QEMU's own with the guest alone in it: restrict=on lets nothing out.
@@ -24,7 +26,7 @@ func (c *Config) netdev() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		n += ",guestfwd=tcp:" + MetadataAddr + "-cmd:" + escape(quote(exe)+" "+carryRole+" "+quote(socket))
+		n += ",guestfwd=tcp:" + MetadataAddr + "-cmd:" + escape(shell.Quote(exe)+" "+carryRole+" "+shell.Quote(socket))
 	}
 	return n, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"ingot/internal/imds"
 	"ingot/internal/machine"
+	"ingot/internal/shell"
 )
 
 // check is a look at the guest: a script for its shell that succeeds where all is well, and prints what it
@@ -139,13 +140,10 @@ func (t *test) facts() string {
 	}
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		fmt.Fprintf(&b, "%s=%s\n", name, quote(values[name]))
+		fmt.Fprintf(&b, "%s=%s\n", name, shell.Quote(values[name]))
 	}
 	return b.String()
 }
-
-// quote protects a word of a command line, as a shell reads it.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
 // runChecks looks at the guest, and runs the recipe's commands.
 func (t *test) runChecks(ctx context.Context, g *guest) {

@@ -18,6 +18,7 @@ import (
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
 	"ingot/internal/recipe"
+	"ingot/internal/shell"
 )
 
 // Config is what the deployment's template tells its functions, as JSON.
@@ -155,11 +156,8 @@ curl -fsS --retry 5 -o ingot %s
 chmod 755 ingot
 HOME=/root INGOT_CACHE=/var/lib/ingot/cache INGOT_STATE=/var/lib/ingot/state ./ingot worker --quiet \
 	--activity %s --region %s --bucket %s --catalog %s --idle %s
-`, int(maxAge.Seconds()), quote(link), quote(c.ActivityARN(pipeline)), quote(c.Region), quote(c.Bucket), quote(c.Catalog), idleAfter)
+`, int(maxAge.Seconds()), shell.Quote(link), shell.Quote(c.ActivityARN(pipeline)), shell.Quote(c.Region), shell.Quote(c.Bucket), shell.Quote(c.Catalog), idleAfter)
 }
-
-// quote quotes a word for a shell.
-func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
 // Reap ends the machines that no run needs, and launches new ones for runs that lost theirs.
 func (s *Site) Reap(ctx context.Context, now time.Time) (ended []string, launched []string, err error) {
