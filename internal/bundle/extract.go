@@ -87,7 +87,7 @@ func Check(ctx context.Context, m *Manifest, src Source, o ExtractOptions, task 
 		var secret *Secret
 		if secret, err = m.Secret(o.Key); err == nil {
 			err = unpack(ctx, m, src, secret, func(image io.Reader) error {
-				if _, err := io.CopyN(advancing{task}, image, m.Size); err != nil {
+				if _, err := io.CopyN(task, image, m.Size); err != nil {
 					return fault.Newf(fault.Input, "reading the image from the archive: %w", err)
 				}
 				return nil
@@ -98,14 +98,6 @@ func Check(ctx context.Context, m *Manifest, src Source, o ExtractOptions, task 
 		return fmt.Errorf("checking the bundle %s: %w", m.Name, err)
 	}
 	return nil
-}
-
-// advancing counts what is thrown away.
-type advancing struct{ task *progress.Task }
-
-func (a advancing) Write(p []byte) (int, error) {
-	a.task.Add(int64(len(p)))
-	return len(p), nil
 }
 
 // accept tells whether the bundle may be opened at all.

@@ -169,6 +169,12 @@ func (t *Task) Add(n int64) {
 	}
 }
 
+// Write implements io.Writer: bytes that are written to a task are done, and nothing else becomes of them.
+func (t *Task) Write(p []byte) (int, error) {
+	t.Add(int64(len(p)))
+	return len(p), nil
+}
+
 // Grow says that there are n more bytes or items to do than was known.
 func (t *Task) Grow(n int64) {
 	if t != nil {

@@ -14,12 +14,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"ingot/internal/disk"
 	"ingot/internal/fault"
 	"ingot/internal/progress"
+	"ingot/internal/shell"
 	"ingot/internal/verify"
 )
 
@@ -86,7 +86,7 @@ func (w *Workshop) Close() { w.close() }
 func (w *Workshop) Run(ctx context.Context, in io.Reader, out, errOut io.Writer, args ...string) error {
 	line := "sudo -n"
 	for _, a := range args {
-		line += " '" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		line += " " + shell.Quote(a)
 	}
 	return w.run(ctx, line, in, out, errOut)
 }
@@ -210,8 +210,7 @@ func unpack(root *os.Root, archive *tar.Reader, names []string, t *progress.Task
 			return err
 		}
 		t.Grow(h.Size)
-		counted := io.TeeReader(archive, progressWriter{t})
-		_, err = io.Copy(io.NewOffsetWriter(disk.Sparse(file, h.Size), 0), counted)
+		_, err = io.Copy(io.NewOffsetWriter(disk.Sparse(file, h.Size), 0), io.TeeReader(archive, t))
 		if err == nil {
 			err = file.Truncate(h.Size)
 		}
@@ -220,12 +219,4 @@ func unpack(root *os.Root, archive *tar.Reader, names []string, t *progress.Task
 		}
 	}
 	return nil
-}
-
-// progressWriter counts what is written.
-type progressWriter struct{ t *progress.Task }
-
-func (p progressWriter) Write(b []byte) (int, error) {
-	p.t.Add(int64(len(b)))
-	return len(b), nil
 }

@@ -124,7 +124,7 @@ func (d *download) file(name, digest string, limit int64, open func() (io.ReadCl
 		}
 	}()
 	sum := sha1.New()
-	n, err := io.Copy(io.MultiWriter(f, sum, counting{d.Task}), io.LimitReader(src, limit+1))
+	n, err := io.Copy(io.MultiWriter(f, sum, d.Task), io.LimitReader(src, limit+1))
 	switch got := hex.EncodeToString(sum.Sum(nil)); {
 	case err != nil:
 		return fmt.Errorf("writing %s: %w", final, err)
@@ -153,12 +153,4 @@ func holds(path, digest string, task *progress.Task) (bool, error) {
 		task.Add(n)
 	}
 	return same, err
-}
-
-// counting counts what is written.
-type counting struct{ task *progress.Task }
-
-func (c counting) Write(p []byte) (int, error) {
-	c.task.Add(int64(len(p)))
-	return len(p), nil
 }
