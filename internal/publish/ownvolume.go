@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -117,7 +116,7 @@ func (j *job) makeVolume(ctx context.Context) (*types.Volume, error) {
 		case a == nil:
 			return v.State == types.VolumeStateAvailable, nil
 		case aws.ToString(a.InstanceId) != j.place.Instance:
-			return false, fault.New(fault.Exists, fmt.Errorf("it is attached to %s", aws.ToString(a.InstanceId)), "detach it there; then the same command goes on")
+			return false, elsewhere(a)
 		default:
 			return a.State == types.VolumeAttachmentStateAttached || a.State == types.VolumeAttachmentStateAttaching, nil
 		}
@@ -192,27 +191,31 @@ func (j *job) attach(ctx context.Context, v *types.Volume) (device string, err e
 		return "", err
 	}
 	a := volumes.Attachment(v)
-	if is := aws.ToString(a.InstanceId); is != j.place.Instance {
-		return "", fault.New(fault.Exists, fmt.Errorf("it is attached to %s", is), "detach it there; then the same command goes on")
+	if aws.ToString(a.InstanceId) != j.place.Instance {
+		return "", elsewhere(a)
 	}
 	return aws.ToString(a.Device), j.Ledger.Made(ctx, key, key.Name)
 }
 
-// freeDevice returns the first place for a volume that no other volume of the instance has. sdf and xvdf are one place.
+// elsewhere is the error for a volume of ours that another instance has.
+func elsewhere(a *types.VolumeAttachment) error {
+	return fault.New(fault.Exists, fmt.Errorf("it is attached to %s", aws.ToString(a.InstanceId)), "detach it there; then the same command goes on")
+}
+
+// freeDevice returns the first place for a volume that no other volume of the instance has.
 func (j *job) freeDevice(ctx context.Context) (string, error) {
 	all, err := inventory.ListVolumes(ctx, j.ec2, inventory.Filter("attachment.instance-id", j.place.Instance))
 	if err != nil {
 		return "", err
 	}
-	taken := map[string]bool{}
+	taken := map[byte]bool{}
 	for _, v := range all {
 		for _, a := range v.Attachments {
-			name := aws.ToString(a.Device)
-			taken[strings.TrimPrefix(strings.TrimPrefix(name, "/dev/sd"), "/dev/xvd")] = true
+			taken[host.Letter(aws.ToString(a.Device))] = true
 		}
 	}
-	for _, letter := range devices {
-		if !taken[string(letter)] {
+	for _, letter := range []byte(devices) {
+		if !taken[letter] {
 			return "/dev/sd" + string(letter), nil
 		}
 	}

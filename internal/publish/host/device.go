@@ -75,7 +75,7 @@ func isVolume(dir string, v Volume) (bool, error) {
 		}
 	}
 	node, err := attribute(dir, "device/nodename")
-	return err == nil && node != "" && xenLetter(node) == letter(v.Device), err
+	return err == nil && node != "" && xenLetter(node) == Letter(v.Device), err
 }
 
 // attribute reads a file of /sys, without the spaces around what it says. One that is not there is empty, and so is one of a device
@@ -89,8 +89,8 @@ func attribute(dir, name string) (string, error) {
 	return strings.TrimSpace(string(data)), nil
 }
 
-// letter is the last letter of a device's name: sdf and xvdf are the same place. 0 is none.
-func letter(device string) byte {
+// Letter is the last letter of the name that a volume is attached under: /dev/sdf and /dev/xvdf are the same place. 0 is none.
+func Letter(device string) byte {
 	for _, prefix := range []string{"/dev/sd", "/dev/xvd", "sd", "xvd"} {
 		if rest, ok := strings.CutPrefix(device, prefix); ok && len(rest) == 1 && rest[0] >= 'a' && rest[0] <= 'z' {
 			return rest[0]

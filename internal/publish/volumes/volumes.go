@@ -87,6 +87,11 @@ func Detach(ctx context.Context, client EC2, id string) error {
 	if err != nil || v == nil {
 		return err
 	}
+	return detach(ctx, client, id, v)
+}
+
+// detach is Detach for a volume that was looked at.
+func detach(ctx context.Context, client EC2, id string, v *types.Volume) error {
 	if a := Attachment(v); a != nil && a.State != types.VolumeAttachmentStateDetaching {
 		err := retry.Call(ctx, "ec2:DetachVolume", retry.Policy{}, func(ctx context.Context) error {
 			_, err := client.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: &id, InstanceId: a.InstanceId})
@@ -100,7 +105,7 @@ func Detach(ctx context.Context, client EC2, id string) error {
 	if v.State == types.VolumeStateAvailable && Attachment(v) == nil {
 		return nil
 	}
-	_, err = Await(ctx, client, id, "detached", func(v *types.Volume) (bool, error) {
+	_, err := Await(ctx, client, id, "detached", func(v *types.Volume) (bool, error) {
 		return v.State == types.VolumeStateAvailable && Attachment(v) == nil, nil
 	})
 	return err
@@ -113,7 +118,7 @@ func Remove(ctx context.Context, client EC2, id string) error {
 		return err
 	}
 	if Attachment(v) != nil {
-		if err := Detach(ctx, client, id); err != nil {
+		if err := detach(ctx, client, id, v); err != nil {
 			return err
 		}
 	}
