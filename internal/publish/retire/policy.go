@@ -114,14 +114,14 @@ func (p Policy) decide(i Image, newer []string, now time.Time) (Action, string) 
 	case now.Sub(i.Created) < p.Age:
 		return Keep, fmt.Sprintf("younger than %s until %s", days(p.Age), day(i.Created.Add(p.Age)))
 	}
-	disabled := !i.Available && !i.Gone
+	disabled, superseded := !i.Available && !i.Gone, "superseded by "+newer[0]
 	switch {
 	case i.Gone:
 		return Record, "it is gone"
 	case !disabled && !i.deprecated(now):
-		return Deprecate, "superseded by " + newer[0]
+		return Deprecate, superseded
 	}
-	action, reason := p.further(i, disabled, "superseded by "+newer[0], now)
+	action, reason := p.further(i, disabled, superseded, now)
 	if action == Keep && !i.Noted { // a run was killed, or the catalogue could not be written
 		return Record, reason
 	}
