@@ -377,7 +377,7 @@ func (p *past) Timings(context.Context, string) (all []catalog.Timing, err error
 
 // Recipes packs a recipe with all files that it names, for a depot. The path of the recipe in the archive is its file's name.
 func Recipes(r *recipe.Recipe) (archive []byte, name string, err error) {
-	names, err := namedFiles(r)
+	names, err := files(r)
 	if err != nil {
 		return nil, "", err
 	}
