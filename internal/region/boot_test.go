@@ -93,37 +93,18 @@ func checkBuilt(t *testing.T, c *ec2.Client, source string) {
 	if err != nil || len(images.Images) != 1 {
 		t.Fatalf("what packer built: %+v, %v", images, err)
 	}
-	key, err := c.CreateKeyPair(ctx, &ec2.CreateKeyPairInput{KeyName: aws.String("k"), KeyType: types.KeyTypeEd25519})
-	if err != nil {
-		t.Fatal(err)
-	}
-	run, err := c.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: &source, InstanceType: "t3.small", KeyName: aws.String("k"), MinCount: aws.Int32(1), MaxCount: aws.Int32(1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := run.Instances[0]
+	guest, i := builder(ctx, t, c, source)
+	defer guest.Close()
 	ids := []string{*i.InstanceId}
-	if err := ec2.NewInstanceStatusOkWaiter(c).Wait(ctx, &ec2.DescribeInstanceStatusInput{InstanceIds: ids}, 25*time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	v, err := c.CreateVolume(ctx, &ec2.CreateVolumeInput{SnapshotId: images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId, AvailabilityZone: i.Placement.AvailabilityZone})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := c.AttachVolume(ctx, &ec2.AttachVolumeInput{VolumeId: v.VolumeId, InstanceId: i.InstanceId, Device: aws.String("/dev/sdf")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := ec2.NewVolumeInUseWaiter(c).Wait(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{*v.VolumeId}}, time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	said := login(t, net.JoinHostPort(*i.PublicIpAddress, "22"), *key.KeyMaterial, "for n in $(seq 60); do test -e /dev/nvme1n1 && break; sleep 1; done; sudo mount /dev/nvme1n1 /mnt && cat /mnt/greeting && echo more | sudo tee /mnt/more && sudo umount /mnt")
+	volume := plug(ctx, t, c, i, *images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId)
+	said := tell(t, guest, "for n in $(seq 60); do test -e /dev/nvme1n1 && break; sleep 1; done; sudo mount /dev/nvme1n1 /mnt && cat /mnt/greeting && echo more | sudo tee /mnt/more && sudo umount /mnt")
 	if !strings.Contains(said, "from the surrogate") {
 		t.Errorf("the volume that was plugged in says %q", said)
 	}
-	if _, err := c.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: v.VolumeId}); err != nil {
+	if _, err := c.DetachVolume(ctx, &ec2.DetachVolumeInput{VolumeId: &volume}); err != nil {
 		t.Fatal(err)
 	}
-	if err := ec2.NewVolumeAvailableWaiter(c).Wait(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{*v.VolumeId}}, 5*time.Minute); err != nil {
+	if err := ec2.NewVolumeAvailableWaiter(c).Wait(ctx, &ec2.DescribeVolumesInput{VolumeIds: []string{volume}}, 5*time.Minute); err != nil {
 		t.Errorf("the guest did not let go of the volume: %v", err)
 	}
 	if _, err := c.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: ids}); err != nil {
@@ -168,7 +149,9 @@ func boot(ctx context.Context, t *testing.T, r *region.Region, url, image, insta
 	if port == "None" {
 		port = "22"
 	}
-	said := login(t, net.JoinHostPort(ip, port), pem, "cloud-init status --wait; cat /var/tmp/greeting; findmnt -no SIZE /; curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/ || true")
+	guest := connect(t, net.JoinHostPort(ip, port), pem)
+	defer guest.Close()
+	said := tell(t, guest, "cloud-init status --wait; cat /var/tmp/greeting; findmnt -no SIZE /; curl -s -o /dev/null -w '%{http_code}' http://169.254.169.254/latest/meta-data/ || true")
 	t.Logf("the guest says %q", said)
 	if !strings.Contains(said, "status: done") || !strings.Contains(said, "hello") {
 		t.Errorf("the guest says %q", said)
@@ -245,12 +228,10 @@ func publishFolder(t *testing.T, r *region.Region, url, folder string, store *pu
 	return results[0].ImageID
 }
 
-// login runs a command in the guest.
-func login(t *testing.T, addr, pem, command string) string {
+// tell runs a command in the guest, and returns what it says.
+func tell(t *testing.T, guest *ssh.Client, command string) string {
 	t.Helper()
-	client := connect(t, addr, pem)
-	defer client.Close()
-	session, err := client.NewSession()
+	session, err := guest.NewSession()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,7 +128,13 @@ func plugged(ctx context.Context, t *testing.T, c *ec2.Client, i types.Instance)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := c.CreateVolume(ctx, &ec2.CreateVolumeInput{SnapshotId: images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId, AvailabilityZone: i.Placement.AvailabilityZone})
+	return plug(ctx, t, c, i, *images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId)
+}
+
+// plug gives the instance a volume that is made of a snapshot.
+func plug(ctx context.Context, t *testing.T, c *ec2.Client, i types.Instance, snapshot string) (volume string) {
+	t.Helper()
+	v, err := c.CreateVolume(ctx, &ec2.CreateVolumeInput{SnapshotId: &snapshot, AvailabilityZone: i.Placement.AvailabilityZone})
 	if err != nil {
 		t.Fatal(err)
 	}
