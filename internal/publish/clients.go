@@ -2,15 +2,11 @@ package publish
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"net"
-	"net/http"
 	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -24,6 +20,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/publish/attribute"
 	"ingot/internal/publish/bundles"
+	"ingot/internal/publish/pool"
 	"ingot/internal/publish/readback"
 	"ingot/internal/publish/retry"
 	"ingot/internal/publish/volumes"
@@ -78,16 +75,22 @@ type Target struct {
 }
 
 type sdk struct {
+	identity
+	others map[string]identity // by partition
+}
+
+// identity is as whom to speak to regions, and how: retries are left to this package, and connections are shared.
+type identity struct {
 	cfg    aws.Config
-	others map[string]aws.Config // by partition
+	blocks *pool.Pool // for EBS direct, where less patience is due
 }
 
 // Connect finds credentials by the SDK's default chain (environment, shared files, SSO, instance role). It
 // fails with fault.Denied where there are none, before anything is done.
 func Connect(ctx context.Context, t Target) (Clients, error) {
-	all := sdk{others: map[string]aws.Config{}}
+	all := sdk{others: map[string]identity{}}
 	var err error
-	if all.cfg, err = t.load(ctx, "us-east-1"); err != nil {
+	if all.identity, err = t.load(ctx, "us-east-1"); err != nil {
 		return nil, err
 	}
 	for _, p := range partitions {
@@ -104,8 +107,8 @@ func Connect(ctx context.Context, t Target) (Clients, error) {
 
 // load finds the configuration and credentials of one profile. home stands in for a region until a client is asked for;
 // finding credentials may need one.
-func (t Target) load(ctx context.Context, home string) (cfg aws.Config, err error) {
-	options := []func(*config.LoadOptions) error{config.WithHTTPClient(httpClient()), config.WithDefaultRegion(home),
+func (t Target) load(ctx context.Context, home string) (identity, error) {
+	options := []func(*config.LoadOptions) error{config.WithHTTPClient(pool.Settings(totalWindow)), config.WithDefaultRegion(home),
 		config.WithLogger(logging.Nop{})} // the SDK would print by itself
 	if t.Profile != "" {
 		options = append(options, config.WithSharedConfigProfile(t.Profile))
@@ -118,16 +121,17 @@ func (t Target) load(ctx context.Context, home string) (cfg aws.Config, err erro
 			o.Client = roles{o.Client, t.Endpoint}
 		}))
 	}
-	if cfg, err = config.LoadDefaultConfig(ctx, options...); err != nil {
-		return cfg, fault.New(fault.Denied, fmt.Errorf("loading the AWS configuration: %w", err), "")
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
+		return identity{}, fault.New(fault.Denied, fmt.Errorf("loading the AWS configuration: %w", err), "")
 	}
 	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if _, err := cfg.Credentials.Retrieve(limit); err != nil {
-		return cfg, fault.New(fault.Denied, fmt.Errorf("finding AWS credentials: %w", err),
+		return identity{}, fault.New(fault.Denied, fmt.Errorf("finding AWS credentials: %w", err),
 			"set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; `ingot region` prints those of a local region")
 	}
-	return quiet(cfg), nil
+	return newIdentity(cfg), nil
 }
 
 // roles assumes roles at another endpoint, which is a cloud of its own: its keys are of no use at AWS's, and do not belong there. The
@@ -142,32 +146,36 @@ func (r roles) AssumeRole(ctx context.Context, in *sts.AssumeRoleInput, options 
 }
 
 // New makes clients out of a configuration, for those who have one.
-func New(cfg aws.Config) Clients { return sdk{cfg: quiet(cfg)} }
+func New(cfg aws.Config) Clients { return sdk{identity: newIdentity(cfg)} }
 
-// quiet leaves retries to this package.
-func quiet(cfg aws.Config) aws.Config {
+func newIdentity(cfg aws.Config) identity {
 	if cfg.HTTPClient == nil {
-		cfg.HTTPClient = httpClient()
+		cfg.HTTPClient = pool.Settings(totalWindow)
 	}
+	p := pool.Of(cfg.HTTPClient)
+	cfg.HTTPClient = p
 	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-	return cfg
+	return identity{cfg, p.FirstByte(blockFirstByte)}
+}
+
+// of returns the identity that a region is spoken to with, and its configuration there.
+func (s sdk) of(region string) identity {
+	who, ok := s.others[Partition(region)]
+	if !ok {
+		who = s.identity
+	}
+	who.cfg = who.cfg.Copy()
+	who.cfg.Region = region
+	return who
 }
 
 // Config implements Clients.
-func (s sdk) Config(region string) aws.Config {
-	cfg, ok := s.others[Partition(region)]
-	if !ok {
-		cfg = s.cfg
-	}
-	cfg = cfg.Copy()
-	cfg.Region = region
-	return cfg
-}
+func (s sdk) Config(region string) aws.Config { return s.of(region).cfg }
 
 // Region implements Clients.
 func (s sdk) Region(name string) (EC2, EBS) {
-	cfg := s.Config(name)
-	return ec2.NewFromConfig(cfg), ebs.NewFromConfig(cfg, func(o *ebs.Options) { o.HTTPClient = firstByte(o.HTTPClient) })
+	who := s.of(name)
+	return ec2.NewFromConfig(who.cfg), ebs.NewFromConfig(who.cfg, func(o *ebs.Options) { o.HTTPClient = who.blocks })
 }
 
 // S3 implements Clients. Of other makers' endpoints, few know a host name for each bucket.
@@ -247,26 +255,3 @@ func RegisteredFrom(ctx context.Context, clients Clients, region, location strin
 
 // blockFirstByte is how long the answer to a block may take to begin; the block's own way there not counted.
 const blockFirstByte = 12 * time.Second
-
-// firstByte gives a client of this package less patience, and leaves others as they are.
-func firstByte(c ebs.HTTPClient) ebs.HTTPClient {
-	if b, ok := c.(*awshttp.BuildableClient); ok {
-		return b.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = blockFirstByte })
-	}
-	return c
-}
-
-// httpClient returns a client with a connection for each put in flight. It speaks HTTP/1.1: HTTP/2 would
-// send all blocks for a region through one TCP connection, at the speed of its one congestion window.
-func httpClient() *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().
-		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 5 * time.Second }).
-		WithTransportOptions(func(t *http.Transport) {
-			t.MaxIdleConns = 0 // no limit over all hosts
-			t.MaxIdleConnsPerHost = totalWindow
-			t.ResponseHeaderTimeout = retry.AttemptLimit
-			t.ForceAttemptHTTP2 = false
-			t.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-			t.WriteBufferSize = 64 << 10
-		})
-}

@@ -6,17 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 
 	"ingot/internal/factory/asl"
 	"ingot/internal/fault"
+	"ingot/internal/publish/pool"
 	"ingot/internal/publish/retry"
 )
 
@@ -29,9 +28,7 @@ func New(cfg aws.Config, endpoint string) *sfn.Client {
 		if endpoint != "" {
 			o.BaseEndpoint = &endpoint
 		}
-		if b, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
-			o.HTTPClient = b.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = pollLimit })
-		}
+		o.HTTPClient = pool.Of(o.HTTPClient).FirstByte(pollLimit)
 	})
 }
 
