@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 
 	"ingot/internal/fault"
 )
@@ -59,10 +60,7 @@ func Open(ctx context.Context, where string) (Store, error) {
 	if err != nil || name == "" {
 		return nil, fault.Newf(fault.Usage, "%q is no dynamodb:TABLE?region=REGION&endpoint=URL", where)
 	}
-	c, err := config.LoadDefaultConfig(ctx, func(o *config.LoadOptions) error {
-		o.Region = q.Get("region")
-		return nil
-	})
+	c, err := config.LoadDefaultConfig(ctx, config.WithRegion(q.Get("region")), config.WithLogger(logging.Nop{})) // the SDK would print by itself
 	if err != nil {
 		return nil, fmt.Errorf("opening the catalogue %s: reading the AWS configuration: %w", where, err)
 	}
