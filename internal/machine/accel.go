@@ -20,13 +20,19 @@ type Accel struct {
 	Name   string `json:"name"`   // kvm or tcg
 	CPU    string `json:"cpu"`    // QEMU's name of the processor that the guest sees
 	Reason string `json:"reason"` // for people
+	// OneThread has TCG run all of the guest's processors in one thread of the host: it takes longer, and no processor
+	// meets another one's change of code half done.
+	OneThread bool `json:"oneThread,omitempty"`
 }
 
 func (a Accel) option() string {
-	if a.Name == "tcg" {
-		return "tcg,thread=multi"
+	switch {
+	case a.Name != "tcg":
+		return a.Name
+	case a.OneThread:
+		return "tcg,thread=single"
 	}
-	return a.Name
+	return "tcg,thread=multi"
 }
 
 // TCG returns QEMU's own translation of instructions, which works everywhere and is 5 to 20 times slower

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,12 +101,38 @@ func Boot(ctx context.Context, o Options) (*Verdict, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("boot test: %w", err)
 	}
-	t := &test{Options: o, verdict: &Verdict{Name: o.Name, Image: filepath.Base(o.Image), Console: ConsoleFile, Started: time.Now().UTC()}}
-	v, err := t.run(ctx)
+	v, err := o.boot(ctx, "")
+	if err == nil && !o.Keep && v.mayBeQEMU() {
+		v, err = o.withoutThreads(ctx, v)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("boot test of %s: %w", o.Name, err)
 	}
 	return v, nil
+}
+
+func (o Options) boot(ctx context.Context, stalled string) (*Verdict, error) {
+	t := &test{Options: o, verdict: &Verdict{Name: o.Name, Image: filepath.Base(o.Image), Console: ConsoleFile, Started: time.Now().UTC(), Stalled: stalled}}
+	return t.run(ctx)
+}
+
+// mayBeQEMU says whether an image failed when a processor of its machine got nowhere, and QEMU translated each in a thread of
+// its own. Such a thread can keep the translation of an instruction that another processor has just replaced, and run it for ever:
+// Linux replaces instructions while it boots. It was seen with QEMU 7.2, on a busy host.
+func (v *Verdict) mayBeQEMU() bool {
+	return !v.Passed && v.Accel.Name == "tcg" && !v.Accel.OneThread &&
+		slices.ContainsFunc(v.Findings, func(f Finding) bool { return f.Rule == stallRule })
+}
+
+// withoutThreads boots again where that cannot happen: an image that is to blame stalls there too.
+func (o Options) withoutThreads(ctx context.Context, first *Verdict) (*Verdict, error) {
+	o.Task.Logf("a processor of the guest got nowhere, for which QEMU's threads can be to blame: booting again in one thread")
+	if err := os.Rename(filepath.Join(o.Dir, ConsoleFile), filepath.Join(o.Dir, StalledFile)); err != nil {
+		return nil, err
+	}
+	o.SHA256, o.Accel = first.SHA256, first.Accel
+	o.Accel.OneThread = true
+	return o.boot(ctx, first.Reason)
 }
 
 // test is one boot on its way to a verdict.

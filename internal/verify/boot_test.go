@@ -78,6 +78,31 @@ func TestBootFails(t *testing.T) {
 	}
 }
 
+// A stall is not held against an image until it stalls without QEMU's threads too.
+func TestBootStalls(t *testing.T) {
+	t.Parallel()
+	o := options(t, machinetest.Disk(t, "\r\nwatchdog: BUG: soft lockup - CPU#1 stuck for 26s!\r\nCall Trace:\r\n", true))
+	v, err := Boot(context.Background(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Passed || !v.Accel.OneThread || !strings.Contains(v.Stalled, "the machine ended") {
+		t.Errorf("passed %v, in one thread %v, before that %q", v.Passed, v.Accel.OneThread, v.Stalled)
+	}
+	for _, name := range []string{ConsoleFile, StalledFile} {
+		if console, err := os.ReadFile(filepath.Join(o.Dir, name)); err != nil || !strings.Contains(string(console), "soft lockup") {
+			t.Errorf("%s: %q, %v", name, console, err)
+		}
+	}
+	o.Image = machinetest.Disk(t, "\r\nbye\r\n", true)
+	if v, err = Boot(context.Background(), o); err != nil || v.Accel.OneThread || v.Stalled != "" {
+		t.Errorf("the next image's boot: %+v, %v", v, err)
+	}
+	if _, err := os.Stat(filepath.Join(o.Dir, StalledFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the console of a stalled boot outlived it: %v", err)
+	}
+}
+
 func TestBootKeep(t *testing.T) {
 	t.Parallel()
 	o := options(t, machinetest.Disk(t, "Kernel panic - not syncing: kept\r\n", false))

@@ -31,6 +31,8 @@ type Rule struct {
 	Meaning  string // what it tells a person
 }
 
+const stallRule = "stall"
+
 // rules are in the order in which a boot would break them; a line is charged to the first that matches.
 var rules = []Rule{
 	{"no-boot-device", `No bootable device|Boot failed: not a bootable disk|No bootable option or device was found|^Shell> `, Fatal, Console,
@@ -51,7 +53,7 @@ var rules = []Rule{
 	{"kernel-oops", `\bBUG: (unable|kernel|Bad|sleeping|scheduling)|\bOops: |general protection fault|kernel BUG at|Unable to handle kernel|invalid opcode: `, Fail, Anywhere,
 		"the kernel hit a defect"},
 	{"kernel-trace", `Call Trace:|\[ cut here \]-|WARNING: CPU: \d+ PID: `, Fail, Anywhere, "the kernel warns with a trace"},
-	{"stall", `soft lockup|detected stalls on CPUs|self-detected stall|blocked for more than \d+ seconds`, Warn, Anywhere,
+	{stallRule, `soft lockup|detected stalls on CPUs|self-detected stall|blocked for more than \d+ seconds`, Warn, Anywhere,
 		"a CPU or a task got nowhere; on a slow host that is the host"},
 	{"oom", `Out of memory: Kill|invoked oom-killer|\boom-kill:|Memory cgroup out of memory`, Fail, Anywhere, "memory ran out"},
 	{"io-error", `\bI/O error[, ]+.*(dev|sector|block)|critical (medium|target|space allocation) error|rejecting I/O to (offline|dead) device|nvme.*(timeout, aborting|Abort status)`, Fail, Anywhere,

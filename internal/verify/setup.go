@@ -34,7 +34,11 @@ func (t *test) claim() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range append(stale, VerdictFile, ScreenshotFile, StateFile, keyFile) {
+	stale = append(stale, VerdictFile, ScreenshotFile, StateFile, keyFile)
+	if t.verdict.Stalled == "" {
+		stale = append(stale, StalledFile)
+	}
+	for _, name := range stale {
 		if err := os.RemoveAll(filepath.Join(t.Dir, name)); err != nil {
 			return err
 		}

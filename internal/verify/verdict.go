@@ -23,6 +23,7 @@ import (
 const (
 	VerdictFile    = "verdict.json"
 	ConsoleFile    = "console.log"    // raw, as the guest printed it
+	StalledFile    = "stalled.log"    // the console of the boot that this verdict's boot took the place of
 	ScreenshotFile = "screenshot.png" // of a boot that failed
 	StateFile      = "machine.json"   // while a machine is kept
 )
@@ -48,6 +49,7 @@ type Verdict struct {
 	HostKey    string          `json:"hostKey"`    // fingerprint of the SSH host key that was met
 	Console    string          `json:"console"`    // file name beside the verdict
 	Screenshot string          `json:"screenshot"` // the same; "" where none was taken
+	Stalled    string          `json:"stalled"`    // the reason of a first boot's failure that told nothing of the image; "" where this is the first
 
 	kept *kept
 }
