@@ -22,26 +22,35 @@ import (
 //
 // Offline it returns the newest copy that an earlier run took from one of the mirrors.
 func (c *Client) Bytes(ctx context.Context, mirrors []string, path string, limit int64) (data []byte, mirror string, err error) {
-	from, err := c.mirrors(mirrors, path)
-	if err != nil && c.o.Offline {
-		if data, mirror, found := c.lastCopy(mirrors, path, limit); found {
-			return data, mirror, nil
-		}
-	}
+	f, mirror, err := c.Open(ctx, mirrors, path, limit)
 	if err != nil {
-		return nil, "", fmt.Errorf("fetching %s: %w", path, err)
+		return nil, "", err
 	}
-	data, mirror, err = c.small(ctx, from, limit)
-	if err != nil {
-		return nil, "", fmt.Errorf("fetching %s: %w", path, err)
-	}
-	if err := renameio.WriteFile(c.keptPath(mirror, path), data, 0o644); err != nil {
-		return nil, "", fmt.Errorf("keeping a copy of %s: %w", path, err)
+	defer f.Close()
+	if data, err = io.ReadAll(f); err != nil {
+		return nil, "", fmt.Errorf("reading the copy of %s: %w", path, err)
 	}
 	return data, mirror, nil
 }
 
-func (c *Client) small(ctx context.Context, mirrors []mirror, limit int64) (data []byte, root string, err error) {
+// Open is Bytes for a file that may be too large for memory: it returns the copy that is kept, open at its beginning.
+func (c *Client) Open(ctx context.Context, mirrors []string, path string, limit int64) (f *os.File, mirror string, err error) {
+	from, err := c.mirrors(mirrors, path)
+	if err != nil && c.o.Offline {
+		if f, mirror, found := c.lastCopy(mirrors, path, limit); found {
+			return f, mirror, nil
+		}
+	}
+	if err == nil {
+		f, mirror, err = c.keep(ctx, from, path, limit)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("fetching %s: %w", path, err)
+	}
+	return f, mirror, nil
+}
+
+func (c *Client) keep(ctx context.Context, mirrors []mirror, path string, limit int64) (f *os.File, root string, err error) {
 	fresh := http.Header{"Cache-Control": {"max-age=0"}} // a proxy on the way must ask the mirror again
 	err = c.try(ctx, mirrors, func(ctx context.Context, m mirror) (int64, error) {
 		b, err := c.open(ctx, m, 0, fresh)
@@ -49,17 +58,33 @@ func (c *Client) small(ctx context.Context, mirrors []mirror, limit int64) (data
 			return 0, err
 		}
 		defer b.close()
-		got, err := io.ReadAll(io.LimitReader(b, limit+1))
+		to := c.keptPath(m.root, path)
+		tmp, err := renameio.NewPendingFile(to, renameio.WithTempDir(filepath.Dir(to)), renameio.WithPermissions(0o644))
+		if err != nil {
+			return 0, fmt.Errorf("keeping a copy: %w", err)
+		}
+		defer tmp.Cleanup() //nolint:errcheck // it is renamed by then, or of no use
+		src := &source{r: io.LimitReader(b, limit+1)}
+		n, err := io.Copy(tmp, src)
 		switch {
+		case src.err != nil:
+			return 0, lost(fmt.Errorf("after %d bytes: %w", n, src.err))
 		case err != nil:
-			return 0, lost(fmt.Errorf("after %d bytes: %w", len(got), err))
-		case int64(len(got)) > limit:
+			return 0, fmt.Errorf("keeping a copy: %w", err)
+		case n > limit:
 			return 0, &failure{kind: fault.Input, err: fmt.Errorf("the file is larger than the limit of %d bytes", limit)}
 		}
-		data, root = got, m.root
+		if f, err = os.Open(tmp.Name()); err == nil { // this very one, whatever another run puts into its place
+			err = tmp.CloseAtomicallyReplace()
+		}
+		if err != nil {
+			f.Close()
+			return 0, fmt.Errorf("keeping a copy: %w", err)
+		}
+		root = m.root
 		return 0, nil
 	})
-	return data, root, err
+	return f, root, err
 }
 
 // keptPath names the copy of a mirror's file. The mirror's URL is hashed, as it may hold a password.
@@ -68,7 +93,7 @@ func (c *Client) keptPath(mirror, path string) string {
 	return filepath.Join(c.o.Dir, kept, hex.EncodeToString(sum[:]))
 }
 
-func (c *Client) lastCopy(mirrors []string, path string, limit int64) (data []byte, mirror string, found bool) {
+func (c *Client) lastCopy(mirrors []string, path string, limit int64) (f *os.File, mirror string, found bool) {
 	var newest time.Time
 	for _, m := range mirrors {
 		if info, err := os.Stat(c.keptPath(m, path)); err == nil && info.Size() <= limit && info.ModTime().After(newest) {
@@ -78,6 +103,6 @@ func (c *Client) lastCopy(mirrors []string, path string, limit int64) (data []by
 	if !found {
 		return nil, "", false
 	}
-	data, err := os.ReadFile(c.keptPath(mirror, path))
-	return data, mirror, err == nil
+	f, err := os.Open(c.keptPath(mirror, path))
+	return f, mirror, err == nil
 }

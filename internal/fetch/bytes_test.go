@@ -1,7 +1,12 @@
 package fetch
 
 import (
+	"errors"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -51,4 +56,31 @@ func TestBytesNewestCopy(t *testing.T) {
 	if err != nil || string(data) != "new" || from != b {
 		t.Errorf("%q from %s: %v", data, from, err)
 	}
+}
+
+// A large file passes through no more memory than a small one.
+func TestOpen(t *testing.T) {
+	const size = 64 << 20
+	name := filepath.Join(t.TempDir(), "large")
+	if err := errors.Join(os.WriteFile(name, nil, 0o644), os.Truncate(name, size)); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, Options{})
+	from := "file://" + filepath.Dir(name)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f, mirror, err := c.Open(t.Context(), []string{from}, "large", size)
+	runtime.ReadMemStats(&after)
+	if err != nil || mirror != from {
+		t.Fatalf("from %s: %v", mirror, err)
+	}
+	defer f.Close()
+	if n := after.TotalAlloc - before.TotalAlloc; n > size/8 {
+		t.Errorf("it took %d bytes of memory", n)
+	}
+	if n, err := io.Copy(io.Discard, f); n != size || err != nil {
+		t.Errorf("%d bytes: %v", n, err)
+	}
+	_, _, err = c.Open(t.Context(), []string{from}, "large", size-1)
+	wantError(t, err, fault.Input, "limit of 67108863 bytes")
 }

@@ -99,8 +99,8 @@ func (r *repomd) date() time.Time {
 var hashes = map[string]crypto.Hash{"sha": crypto.SHA1, "sha1": crypto.SHA1, "sha224": crypto.SHA224, "sha256": crypto.SHA256,
 	"sha384": crypto.SHA384, "sha512": crypto.SHA512}
 
-// check says whether content has the checksum, which may be of SHA-1 where there is a reason for it.
-func (c checksum) check(content []byte, sha1 string) error {
+// check says whether what content has to its end has the checksum, which may be of SHA-1 where there is a reason for it.
+func (c checksum) check(content io.Reader, sha1 string) error {
 	h, ok := hashes[strings.ToLower(c.Type)]
 	if !ok {
 		return fault.Newf(fault.Trust, "checksum of type %.20q is not supported", c.Type)
@@ -114,7 +114,9 @@ func (c checksum) check(content []byte, sha1 string) error {
 		return fault.Newf(fault.Input, "%.150q is no checksum", c.Sum)
 	}
 	sum := h.New()
-	sum.Write(content)
+	if _, err := io.Copy(sum, content); err != nil {
+		return err
+	}
 	if subtle.ConstantTimeCompare(sum.Sum(nil), want) != 1 {
 		return fault.New(fault.Trust, fmt.Errorf("its %s is not the one that is announced", h), "the mirror may be in the middle of an update; try again later, or another one")
 	}
@@ -131,12 +133,21 @@ func (s *source) get(ctx context.Context, c *fetch.Client, d *data, sha1 string,
 		}
 		return os.Open(path)
 	}
-	content, _, err := c.Bytes(ctx, s.mirrors, d.Location.Href, maxMetadata)
+	return checked(ctx, c, s.mirrors, d.Location.Href, maxMetadata, func(f io.Reader) error { return d.Checksum.check(f, sha1) })
+}
+
+// checked fetches a file whose SHA-256 is not known, and has it read to its end by check before it returns it at its beginning.
+func checked(ctx context.Context, c *fetch.Client, mirrors []string, path string, limit int64, check func(io.Reader) error) (*os.File, error) {
+	f, _, err := c.Open(ctx, mirrors, path, limit)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.Checksum.check(content, sha1); err != nil {
-		return nil, fmt.Errorf("%s: %w", d.Location.Href, err)
+	if err = check(f); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
-	return io.NopCloser(bytes.NewReader(content)), nil
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
 }

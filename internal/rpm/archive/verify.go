@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,6 +21,9 @@ import (
 
 // workers is how many packages with a weak checksum are fetched and verified at once.
 const workers = 8
+
+// maxPackage bounds the file of a package, in bytes: what rpm's own format could say before 4.6, and more than any has.
+const maxPackage = 4 << 30
 
 // verified is a package whose signature was checked.
 type verified struct {
@@ -69,15 +71,19 @@ func (rq *Request) fetchWeak(ctx context.Context, c *fetch.Client, chosen []*rec
 			continue
 		}
 		g.Go(func() error {
-			data, _, err := c.Bytes(ctx, rec.from.mirrors, rec.path, maxMetadata)
-			if err == nil {
-				err = rec.checksum.check(data, rq.SHA1)
-			}
+			sum := sha256.New()
+			f, err := checked(ctx, c, rec.from.mirrors, rec.path, maxPackage, func(f io.Reader) error {
+				return rec.checksum.check(io.TeeReader(f, sum), rq.SHA1)
+			})
 			if err != nil {
 				return fmt.Errorf("repository %s: package %s: %w", rec.from.Name, rec, err)
 			}
-			sum := sha256.Sum256(data)
-			return all[i].verify(ctx, rq, rec, int64(len(data)), hex.EncodeToString(sum[:]), bytes.NewReader(data))
+			defer f.Close()
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
+			return all[i].verify(ctx, rq, rec, info.Size(), hex.EncodeToString(sum.Sum(nil)), f)
 		})
 	}
 	return g.Wait()
@@ -92,8 +98,8 @@ func (rq *Request) fetchStrong(ctx context.Context, c *fetch.Client, chosen []*r
 			continue
 		}
 		sum := strings.ToLower(strings.TrimSpace(rec.checksum.Sum))
-		if raw, err := hex.DecodeString(sum); err != nil || len(raw) != sha256.Size || rec.size <= 0 {
-			return fault.Newf(fault.Input, "repository %s: package %s: a size of %d bytes and the checksum %.70q", rec.from.Name, rec, rec.size, sum)
+		if raw, err := hex.DecodeString(sum); err != nil || len(raw) != sha256.Size || rec.size <= 0 || rec.size > maxPackage {
+			return fault.Newf(fault.Input, "repository %s: package %s: a size of %d bytes, of at most %d, and the checksum %.70q", rec.from.Name, rec, rec.size, maxPackage, sum)
 		}
 		files = append(files, fetch.File{Path: rec.path, Size: rec.size, SHA256: sum, Name: rec.name, Mirrors: rec.from.mirrors})
 		which = append(which, i)
