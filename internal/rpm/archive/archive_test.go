@@ -3,6 +3,7 @@ package archive
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"os"
 	"path/filepath"
 	"slices"
@@ -310,6 +311,30 @@ func TestNeedsFirst(t *testing.T) {
 	}
 	if order[0].name != "b" || e.Choices[1].For.Strength != solve.NeedFirst {
 		t.Errorf("%s comes first", order[0])
+	}
+}
+
+func TestPrimaryLimits(t *testing.T) {
+	t.Parallel()
+	const pkg = `<package type="rpm"><name>a</name><arch>noarch</arch><version epoch="0" ver="1" rel="1"/><location href="a"/></package>`
+	for name, tc := range map[string]struct{ text, want string }{
+		"beside packages": {"<metadata>" + strings.Repeat("<a></a>", maxElement/6) + pkg + "</metadata>", "16 MiB"},
+		"in a package":    {"<metadata>" + strings.Replace(pkg, "<name>", strings.Repeat("<a></a>", maxElement/6)+"<name>", 1) + "</metadata>", "16 MiB"},
+		"deeper":          {"<metadata><more>" + pkg + "</more></metadata>", ""},
+	} {
+		n := 0
+		err := readPrimary(strings.NewReader(tc.text), []string{"noarch"}, func(*record) { n++ })
+		if n > 0 || tc.want != "" && (fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: %d packages, %v", name, n, err)
+		}
+	}
+	n := 0
+	err := eachPackage(strings.NewReader("<metadata>"+strings.Repeat(pkg, 5)+"</metadata>"), func(d *xml.Decoder, _ *xml.StartElement) (int, error) {
+		n++
+		return maxKept / 3, d.Skip()
+	})
+	if n != 4 || fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), "1024 MiB of memory") {
+		t.Errorf("%d packages are kept: %v", n, err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // maxComps bounds a file of groups, in bytes; that of CentOS 6.8 has 1.3 MB.
-const maxComps = 64 << 20
+const maxComps = 16 << 20
 
 // Group is a group of a repository's comps.xml: names of packages, which may not exist.
 type Group struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"ingot/internal/compress"
@@ -14,9 +15,10 @@ import (
 
 // Limits on metadata. The largest known is Fedora's: 70,000 packages, 200 MB of primary, 800 MB of filelists.
 const (
-	maxPlain    = 4 << 30 // bytes, decompressed
-	maxElement  = 64 << 20
-	maxPackages = 1_000_000
+	maxPlain    = 4 << 30  // bytes, decompressed
+	maxElement  = 16 << 20 // bytes from the end of one package to that of the next
+	maxPackages = 250_000
+	maxKept     = 1 << 30 // bytes of memory, about, for what is kept of a file
 )
 
 // record is a package of a repository: its file, and what it says about others.
@@ -120,30 +122,44 @@ func (p *primaryPackage) record() (r *record, err error) {
 	return r, nil
 }
 
+// weight returns about how many bytes of memory the record takes, with the ways to name it.
+func (r *record) weight() int {
+	n := 2048 + len(r.path) + len(r.source) + len(r.checksum.Sum) + filesWeight(r.files)
+	for _, all := range [][]rpm.Relation{r.provides, r.requires, r.conflicts, r.obsoletes, r.recommends} {
+		for _, q := range all {
+			n += 64 + len(q.Name) + len(q.Version)
+		}
+	}
+	return n
+}
+
+func filesWeight(files []string) (n int) {
+	for _, f := range files {
+		n += 32 + len(f)
+	}
+	return n
+}
+
 // readPrimary reads primary.xml, compressed or not, and calls fn for each package of one of the architectures.
 func readPrimary(in io.Reader, arches []string, fn func(*record)) error {
-	return eachPackage(in, func(d *xml.Decoder, start *xml.StartElement) error {
+	return eachPackage(in, func(d *xml.Decoder, start *xml.StartElement) (int, error) {
 		var p primaryPackage
-		if err := d.DecodeElement(&p, start); err != nil {
-			return err
+		if err := d.DecodeElement(&p, start); err != nil || !slices.Contains(arches, p.Arch) {
+			return 0, err
 		}
-		for _, a := range arches {
-			if a == p.Arch {
-				r, err := p.record()
-				if err != nil {
-					return err
-				}
-				fn(r)
-			}
+		r, err := p.record()
+		if err != nil {
+			return 0, err
 		}
-		return nil
+		fn(r)
+		return r.weight(), nil
 	})
 }
 
 // readFilelists reads filelists.xml, compressed or not, and calls fn for each package with those of its files
 // that are wanted.
 func readFilelists(in io.Reader, wanted map[string]bool, fn func(sum string, files []string)) error {
-	return eachPackage(in, func(d *xml.Decoder, start *xml.StartElement) error {
+	return eachPackage(in, func(d *xml.Decoder, start *xml.StartElement) (int, error) {
 		var sum string
 		for _, a := range start.Attr {
 			if a.Name.Local == "pkgid" {
@@ -154,7 +170,7 @@ func readFilelists(in io.Reader, wanted map[string]bool, fn func(sum string, fil
 			Files []string `xml:"file"`
 		}
 		if err := d.DecodeElement(&p, start); err != nil {
-			return err
+			return 0, err
 		}
 		var files []string
 		for _, f := range p.Files {
@@ -162,24 +178,24 @@ func readFilelists(in io.Reader, wanted map[string]bool, fn func(sum string, fil
 				files = append(files, f)
 			}
 		}
-		if files != nil {
-			fn(sum, files)
+		if files == nil {
+			return 0, nil
 		}
-		return nil
+		fn(sum, files)
+		return len(sum) + filesWeight(files), nil
 	})
 }
 
-// eachPackage calls fn at each package element below the root.
-func eachPackage(in io.Reader, fn func(*xml.Decoder, *xml.StartElement) error) error {
+// eachPackage calls fn at each package element below the root. fn returns about how many bytes it keeps.
+func eachPackage(in io.Reader, fn func(*xml.Decoder, *xml.StartElement) (int, error)) error {
 	z, err := compress.Reader(in, maxPlain)
 	if err != nil {
 		return err
 	}
 	defer z.Close()
-	portion := &portion{r: z}
+	portion := &portion{r: z, left: maxElement}
 	d := xml.NewDecoder(portion)
-	for n := 0; ; {
-		portion.left = maxElement
+	for n, kept, depth := 0, 0, 0; ; {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -187,15 +203,26 @@ func eachPackage(in io.Reader, fn func(*xml.Decoder, *xml.StartElement) error) e
 		if err != nil {
 			return input(err)
 		}
-		start, ok := token.(xml.StartElement)
-		if !ok || start.Name.Local != "package" {
+		switch token := token.(type) {
+		case xml.EndElement:
+			depth--
 			continue
-		}
-		if n++; n > maxPackages {
-			return fault.Newf(fault.Input, "more than %d packages", maxPackages)
-		}
-		if err := fn(d, &start); err != nil {
-			return input(err)
+		case xml.StartElement:
+			if depth++; depth != 2 || token.Name.Local != "package" {
+				continue
+			}
+			if n++; n > maxPackages {
+				return fault.Newf(fault.Input, "more than %d packages", maxPackages)
+			}
+			more, err := fn(d, &token)
+			if err != nil {
+				return input(err)
+			}
+			if kept += more; kept > maxKept {
+				return fault.Newf(fault.Input, "what it says of packages takes more than %d MiB of memory", maxKept>>20)
+			}
+			depth--
+			portion.left = maxElement
 		}
 	}
 }
@@ -209,7 +236,8 @@ func input(err error) error {
 	return fault.New(fault.Input, err, "")
 }
 
-// portion limits how much is read before left is set anew, so that no element grows without limit.
+// portion limits how much is read before left is set anew, so that no element grows without limit, and elements nest
+// no deeper than it has room for.
 type portion struct {
 	r    io.Reader
 	left int
@@ -217,7 +245,7 @@ type portion struct {
 
 func (p *portion) Read(b []byte) (int, error) {
 	if p.left <= 0 {
-		return 0, fault.Newf(fault.Input, "an element is larger than %d MiB", maxElement>>20)
+		return 0, fault.Newf(fault.Input, "a package takes more than %d MiB", maxElement>>20)
 	}
 	n, err := p.r.Read(b[:min(len(b), p.left)])
 	p.left -= n
