@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,6 +43,41 @@ func File(ctx context.Context, path string, t *progress.Task) (release func(), e
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// Files takes the locks of several files as File does. However they are named, it goes by where they are, so that two
+// processes that want the same never wait for each other.
+func Files(ctx context.Context, t *progress.Task, paths ...string) (release func(), err error) {
+	real := make([]string, len(paths))
+	for i, p := range paths {
+		dir, err := filepath.Abs(filepath.Dir(p))
+		if err == nil {
+			err = os.MkdirAll(dir, 0o755)
+		}
+		if err == nil {
+			dir, err = filepath.EvalSymlinks(dir)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("locking %s: %w", p, err)
+		}
+		real[i] = filepath.Join(dir, filepath.Base(p))
+	}
+	slices.Sort(real)
+	var held []func()
+	release = func() {
+		for _, one := range held {
+			one()
+		}
+	}
+	for _, p := range slices.Compact(real) {
+		one, err := File(ctx, p, t)
+		if err != nil {
+			release()
+			return nil, err
+		}
+		held = append(held, one)
+	}
+	return release, nil
 }
 
 // lock opens a file, which is made if it is missing, and locks it. Where another process has the lock, the error is

@@ -41,6 +41,48 @@ func TestFile(t *testing.T) {
 	release()
 }
 
+// Two that want the same files in another order, and name them in another way, do not wait for each other.
+func TestFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(dir, filepath.Join(dir, "zz")); err != nil {
+		t.Fatal(err)
+	}
+	a, b, throughLink := filepath.Join(dir, "a", "lock"), filepath.Join(dir, "b", "lock"), filepath.Join(dir, "zz", "a", "lock")
+	first, err := hold.File(t.Context(), a, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, paths := range [][]string{{a, b}, {b, a}, {b, throughLink}} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		done := make(chan error)
+		go func() {
+			_, err := hold.Files(ctx, nil, paths...)
+			done <- err
+		}()
+		time.Sleep(300 * time.Millisecond)
+		if release, err := hold.Try(b, "a second"); err != nil {
+			t.Errorf("%v: who waits for the first has the second: %v", paths, err)
+		} else {
+			release()
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("%v: %v", paths, err)
+		}
+	}
+	first()
+	all, err := hold.Files(t.Context(), nil, b, a, throughLink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{a, b} {
+		if _, err := hold.Try(p, "a third"); fault.KindOf(err) != fault.Exists {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	all()
+}
+
 func TestTry(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "lock")
 	release, err := hold.Try(path, "the first")

@@ -62,13 +62,11 @@ func (f *Foundry) AddModules(ctx context.Context, from *Artifact, r *recipe.Reci
 	if same(from.Dir, dir) {
 		return nil, false, fault.New(fault.Usage, fmt.Errorf("the new image would take the place of %s", from.Dir), "give the recipe another name, or name a folder with --output")
 	}
-	for _, folder := range []string{from.Dir, dir} {
-		release, err := hold.File(ctx, filepath.Join(folder, ".lock"), nil)
-		if err != nil {
-			return nil, false, fmt.Errorf("using the folder %s: %w", folder, err)
-		}
-		defer release()
+	release, err := hold.Files(ctx, nil, filepath.Join(from.Dir, ".lock"), filepath.Join(dir, ".lock"))
+	if err != nil {
+		return nil, false, fmt.Errorf("using the folders %s and %s: %w", from.Dir, dir, err)
 	}
+	defer release()
 	in, err := inputsOf("ingot inputs of added modules 1", r, m.Lock, m.Disk) // the lock names the repositories
 	if err != nil {
 		return nil, false, err
