@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -20,6 +21,7 @@ import (
 	"ingot/internal/fault"
 	"ingot/internal/publish/inventory"
 	"ingot/internal/publish/retry"
+	"ingot/internal/tree"
 )
 
 // Depot is a bucket.
@@ -119,11 +121,11 @@ func Pack(dir string, names []string) ([]byte, error) {
 
 // Files lists the regular files below a folder that keep says to keep, by paths below it, in order.
 func Files(dir string, keep func(name string) bool) (names []string, err error) {
-	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(full string, e fs.DirEntry, err error) error {
 		if err != nil || !e.Type().IsRegular() {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
+		name, err := filepath.Rel(dir, full)
 		if err == nil && keep(name) {
 			names = append(names, name)
 		}
@@ -136,7 +138,7 @@ func Files(dir string, keep func(name string) bool) (names []string, err error) 
 const maxFiles = 10000
 
 // Unpack writes the files of an archive into a folder, which may have others. A file that is there with the same content
-// is left alone.
+// is left alone. No link that is there leads a file out of the folder.
 func Unpack(archive []byte, dir string) error {
 	r, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil {
@@ -145,6 +147,14 @@ func Unpack(archive []byte, dir string) error {
 	if len(r.File) > maxFiles {
 		return fault.Newf(fault.Input, "reading an archive: it has more than %d files", maxFiles)
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("unpacking an archive: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("unpacking an archive: %w", err)
+	}
+	defer root.Close()
 	left := int64(4 * MaxObject)
 	for _, f := range r.File {
 		if !filepath.IsLocal(f.Name) || strings.HasSuffix(f.Name, "/") {
@@ -161,15 +171,14 @@ func Unpack(archive []byte, dir string) error {
 		if err = errors.Join(err, in.Close()); err != nil {
 			return fault.Newf(fault.Input, "reading %s of an archive: %w", f.Name, err)
 		}
-		path := filepath.Join(dir, f.Name)
-		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		if old, err := tree.ReadFile(root, f.Name); err == nil && bytes.Equal(old, text) {
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := root.MkdirAll(path.Dir(f.Name), 0o755); err != nil {
 			return fmt.Errorf("unpacking an archive: %w", err)
 		}
-		if err := renameio.WriteFile(path, text, 0o644); err != nil {
-			return fmt.Errorf("unpacking an archive: %w", err)
+		if err := renameio.WriteFile(f.Name, text, 0o644, renameio.WithRoot(root)); err != nil {
+			return fmt.Errorf("unpacking %s of an archive: %w", f.Name, err)
 		}
 	}
 	return nil

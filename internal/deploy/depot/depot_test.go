@@ -3,6 +3,7 @@ package depot
 import (
 	"archive/zip"
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,6 +62,26 @@ func TestUnpackRefuses(t *testing.T) {
 	}
 	if err := Unpack([]byte(strings.Repeat("PK", 30)), t.TempDir()); fault.KindOf(err) != fault.Input {
 		t.Error(err)
+	}
+}
+
+// A link that is in the folder leads no file out of it.
+func TestUnpackLinks(t *testing.T) {
+	t.Parallel()
+	from, to, outside := t.TempDir(), t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(from, "link"), 0o755), os.WriteFile(filepath.Join(from, "link/file"), nil, 0o644),
+		os.Symlink(outside, filepath.Join(to, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := Pack(from, []string{"link/file"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Unpack(archive, to); err == nil {
+		t.Error("no error")
+	}
+	if all, err := os.ReadDir(outside); err != nil || len(all) > 0 {
+		t.Errorf("outside are %v (%v)", all, err)
 	}
 }
 
