@@ -7,6 +7,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"ingot/internal/tree"
 )
 
 // Clean removes what must not be in an image. A pattern is an absolute path whose last element may be a
@@ -42,7 +44,7 @@ func clean(r *os.Root, pattern string) error {
 	}
 	dir, glob := path.Split(pattern)
 	dir = path.Clean(dir)
-	entries, err := fs.ReadDir(r.FS(), dir)
+	entries, err := fs.ReadDir(tree.FS(r), dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

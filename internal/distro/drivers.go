@@ -87,9 +87,9 @@ func HasModule(root, driver string) (bool, error) {
 
 // readModules adds the drivers of a list among the modules of a kernel, if there is such a list: FILE, or FILE: FILES THAT IT NEEDS.
 func readModules(r *os.Root, version, list string, have map[string]bool) error {
-	text, err := r.ReadFile("lib/modules/" + version + "/" + list)
+	text, err := tree.ReadFile(r, "lib/modules/"+version+"/"+list)
 	if errors.Is(err, fs.ErrNotExist) {
-		text, err = r.ReadFile("usr/lib/modules/" + version + "/" + list)
+		text, err = tree.ReadFile(r, "usr/lib/modules/"+version+"/"+list)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // Linux has modules.builtin since 2.6.33
 		return fmt.Errorf("reading the list of drivers: %w", err)
@@ -173,7 +173,7 @@ func Kernels(root string) ([]string, error) {
 	defer r.Close()
 	var out []string
 	for _, dir := range []string{"usr/lib/modules", "lib/modules"} { // the second is a link to the first, or the only one
-		found, err := fs.Glob(r.FS(), dir+"/*/kernel")
+		found, err := fs.Glob(tree.FS(r), dir+"/*/kernel")
 		if err != nil {
 			return nil, fmt.Errorf("looking for kernels: %w", err)
 		}

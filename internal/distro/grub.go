@@ -14,6 +14,7 @@ import (
 	"ingot/internal/progress"
 	"ingot/internal/recipe"
 	"ingot/internal/sandbox"
+	"ingot/internal/tree"
 )
 
 // biosModules is what GRUB's core.img is linked from; all others are read from /boot/grub.
@@ -97,7 +98,7 @@ grub-mkconfig -o /boot/grub/grub.cfg
 		return fmt.Errorf("opening tree: %w", err)
 	}
 	defer root.Close()
-	menu, err := root.ReadFile("boot/grub/grub.cfg")
+	menu, err := tree.ReadFile(root, "boot/grub/grub.cfg")
 	if err != nil {
 		return fmt.Errorf("reading GRUB's menu: %w", err)
 	}
@@ -137,7 +138,7 @@ func BIOSImages(ctx context.Context, b Build) (boot, core []byte, err error) {
 		return nil, nil, fmt.Errorf("opening tree: %w", err)
 	}
 	defer root.Close()
-	if boot, err = root.ReadFile("usr/lib/grub/i386-pc/boot.img"); err != nil {
+	if boot, err = tree.ReadFile(root, "usr/lib/grub/i386-pc/boot.img"); err != nil {
 		return nil, nil, fmt.Errorf("reading GRUB's boot.img: %w", err)
 	}
 	core, err = MkImage(ctx, b, "i386-pc", biosModules)

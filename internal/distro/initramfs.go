@@ -15,21 +15,23 @@ import (
 	"ingot/internal/compress"
 	"ingot/internal/cpio"
 	"ingot/internal/fault"
+	"ingot/internal/tree"
 )
 
 // SettleInitramfs writes an initramfs of one compressed archive again, as a function of what is in it: names in order, inodes by
 // count, no time after the given one, compressed by gzip. Old dracut(8) takes these from the filesystem and the clock.
-func SettleInitramfs(tree, file string, date time.Time) error {
-	root, err := os.OpenRoot(tree)
+func SettleInitramfs(dir, file string, date time.Time) error {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("opening tree: %w", err)
 	}
 	defer root.Close()
-	text, err := root.ReadFile(file)
+	f, err := tree.OpenFile(root, file)
 	if err != nil {
 		return fmt.Errorf("reading initramfs: %w", err)
 	}
-	settled, err := settle(text, date)
+	defer f.Close()
+	settled, err := settle(f, date)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -45,8 +47,8 @@ type member struct {
 	data []byte
 }
 
-func settle(text []byte, date time.Time) ([]byte, error) {
-	r, err := compress.Reader(bytes.NewReader(text), maxInitramfs)
+func settle(text io.Reader, date time.Time) ([]byte, error) {
+	r, err := compress.Reader(text, maxInitramfs)
 	if err != nil {
 		return nil, err
 	}

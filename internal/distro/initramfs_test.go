@@ -91,7 +91,7 @@ func TestSettleInitramfs(t *testing.T) {
 	if err := zip.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := settle(trailing.Bytes(), date); err == nil {
+	if _, err := settle(&trailing, date); err == nil {
 		t.Error("what follows the archive was lost in silence")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ingot/internal/recipe"
+	"ingot/internal/tree"
 )
 
 // writePreset writes a preset file (systemd.preset(5)) that switches on what is switched on in the tree. A system that finds
@@ -42,7 +43,7 @@ func enabled(root string) ([]string, error) {
 	defer r.Close()
 	var units []string
 	for _, kind := range []string{"wants", "requires", "upholds"} {
-		links, err := fs.Glob(r.FS(), "etc/systemd/system/*."+kind+"/*")
+		links, err := fs.Glob(tree.FS(r), "etc/systemd/system/*."+kind+"/*")
 		if err != nil {
 			return nil, err
 		}

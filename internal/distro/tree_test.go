@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"ingot/internal/fault"
 	"ingot/internal/recipe"
@@ -141,5 +142,28 @@ func TestPreset(t *testing.T) {
 	const want = "enable a-b.service\nenable fstrim.timer\nenable getty@.service tty1\nenable getty@.service tty2\nenable sshd.service\n"
 	if err != nil || string(got) != want {
 		t.Errorf("%q %v, want %q", got, err, want)
+	}
+}
+
+// A pipe in the place of a file or a folder holds nobody up.
+func TestPipes(t *testing.T) {
+	root := lay(t, map[string]string{"lib/modules/1/kernel/a.ko": "", "lib/modules/1/modules.dep": "kernel/a.ko:\n"})
+	for _, name := range []string{"lib/modules/2", "lib/modules/1/modules.builtin", "etc/systemd/system/x.wants", "var/log", "boot/initrd"} {
+		path := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), syscall.Mkfifo(path, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kernels, err := Kernels(root); err != nil || strings.Join(kernels, " ") != "1" {
+		t.Errorf("%v, %v", kernels, err)
+	}
+	if units, err := enabled(root); err != nil || units != nil {
+		t.Errorf("%v, %v", units, err)
+	}
+	_, err := HasModule(root, "a")
+	for what, err := range map[string]error{"modules": err, "cleaning": Clean(root, []string{"/var/log/*"}), "initramfs": SettleInitramfs(root, "boot/initrd", time.Time{})} {
+		if err == nil {
+			t.Errorf("%s: no error", what)
+		}
 	}
 }

@@ -3,13 +3,10 @@ package tree
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strconv"
 	"strings"
-
-	"ingot/internal/fault"
 )
 
 // maxIDs bounds a passwd(5) or group(5) of a tree, in bytes.
@@ -19,20 +16,12 @@ const maxIDs = 4 << 20
 // not name it, knows root.
 func ReadIDs(root *os.Root, name string) (map[string]uint32, error) {
 	ids := map[string]uint32{"root": 0}
-	f, err := OpenFile(root, name)
+	text, err := readFile(root, name, maxIDs)
 	if errors.Is(err, fs.ErrNotExist) {
 		return ids, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the tree's users: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxIDs+1))
-	if err != nil {
-		return nil, fmt.Errorf("reading the tree's users: %w", err)
-	}
-	if len(text) > maxIDs {
-		return nil, fault.Newf(fault.Input, "reading the tree's users: /%s is larger than %d bytes", name, maxIDs)
 	}
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Split(strings.TrimSpace(line), ":"); len(f) > 2 {

@@ -3,6 +3,7 @@ package tree
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"slices"
@@ -21,6 +22,52 @@ func OpenFile(root *os.Root, name string) (*os.File, error) {
 	}
 	return regular(f)
 }
+
+// maxText bounds what ReadFile reads, in bytes.
+const maxText = 64 << 20
+
+// ReadFile reads a regular file of a tree that fits into memory.
+func ReadFile(root *os.Root, name string) ([]byte, error) { return readFile(root, name, maxText) }
+
+func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := OpenFile(root, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fault.Newf(fault.Input, "/%s is larger than %d bytes", name, limit)
+	}
+	return text, err
+}
+
+// WriteFile writes a regular file of a tree as os.Root does.
+func WriteFile(root *os.Root, name string, data []byte, perm fs.FileMode) error {
+	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|unix.O_NONBLOCK, perm)
+	if err != nil {
+		return err
+	}
+	if f, err = regular(f); err != nil {
+		return err
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// FS is what os.Root.FS is, for lists of directories and patterns: it waits for nobody who writes into a pipe that is taken for a directory.
+func FS(root *os.Root) fs.StatFS { return files{root} }
+
+type files struct{ root *os.Root }
+
+func (f files) Open(name string) (fs.File, error) {
+	return f.root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+}
+
+func (f files) Stat(name string) (fs.FileInfo, error) { return f.root.Stat(name) }
 
 // regular closes a file that is not a regular one.
 func regular(f *os.File) (*os.File, error) {

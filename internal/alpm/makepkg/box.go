@@ -38,7 +38,7 @@ func Prepare(root string) error {
 		"etc/group":  fmt.Sprintf("build:x:%d:\n", user),
 		"etc/shadow": "build:!:1::::::\n",
 	} {
-		f, err := r.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+		f, err := r.OpenFile(name, os.O_WRONLY|os.O_APPEND|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return fmt.Errorf("adding the user who builds: %w", err)
 		}

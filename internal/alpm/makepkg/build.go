@@ -22,6 +22,7 @@ import (
 	"ingot/internal/folder"
 	"ingot/internal/progress"
 	"ingot/internal/sandbox"
+	"ingot/internal/tree"
 )
 
 // configuration is the makepkg.conf(5) of all builds: the distribution's own, but for where things are, and what must not
@@ -267,7 +268,7 @@ func (j *Job) collect(ctx context.Context, b *box, c *fetch.Client) ([]*alpm.Pac
 		return nil, err
 	}
 	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), "packages")
+	entries, err := fs.ReadDir(tree.FS(root), "packages")
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
+	"ingot/internal/tree"
 )
 
 // leftovers are files that maintainer scripts leave and that differ between two installations of the same
@@ -32,7 +34,7 @@ func Clean(root string) error {
 	}
 	defer r.Close()
 	for _, pattern := range leftovers {
-		names, err := fs.Glob(r.FS(), pattern)
+		names, err := fs.Glob(tree.FS(r), pattern)
 		if err != nil {
 			return fmt.Errorf("cleaning /%s: %w", pattern, err)
 		}

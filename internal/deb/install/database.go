@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ingot/internal/deb"
+	"ingot/internal/tree"
 )
 
 // adminDir is dpkg's database, in the tree.
@@ -140,7 +141,7 @@ func (db *database) flush() error {
 		}
 		b = db.text[p].append(b, p)
 	}
-	if err := db.dir.WriteFile("status-new", b, 0o644); err != nil {
+	if err := tree.WriteFile(db.dir, "status-new", b, 0o644); err != nil {
 		return err
 	}
 	if err := db.dir.Remove("status-old"); err != nil && !os.IsNotExist(err) {
@@ -277,12 +278,12 @@ func (db *database) writeList(p *pkg) error {
 		b.WriteString(f)
 		b.WriteByte('\n')
 	}
-	return db.dir.WriteFile(path.Join(infoDir, p.id()+".list"), b.Bytes(), 0o644)
+	return tree.WriteFile(db.dir, path.Join(infoDir, p.id()+".list"), b.Bytes(), 0o644)
 }
 
 func (db *database) writeControl(name string, f controlFile) error {
 	mode := os.FileMode(f.Mode & 0o777)
-	if err := db.dir.WriteFile(name, f.data, mode); err != nil {
+	if err := tree.WriteFile(db.dir, name, f.data, mode); err != nil {
 		return err
 	}
 	if f.MTime.IsZero() {

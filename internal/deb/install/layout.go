@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"path"
+
+	"ingot/internal/tree"
 )
 
 // mergedDirs are the directories that merging makes links into /usr, for every architecture, and further
@@ -60,7 +62,7 @@ func (in *installer) finish() error {
 		return fmt.Errorf("writing /%s/status: %w", adminDir, err)
 	}
 	if findPackage(in.pkgs, "apt") != nil {
-		if err := in.root.WriteFile("var/lib/apt/extended_states", in.extendedStates(), 0o644); err != nil {
+		if err := tree.WriteFile(in.root, "var/lib/apt/extended_states", in.extendedStates(), 0o644); err != nil {
 			return fmt.Errorf("marking packages as automatically installed: %w", err)
 		}
 	}

@@ -66,9 +66,9 @@ func (in *installer) datePyc() error {
 			}
 			done[dir] = true
 			cache := path.Join(dir, "__pycache__")
-			compiled, _ := fs.ReadDir(in.root.FS(), cache) // what cannot be listed is none
+			compiled, _ := fs.ReadDir(tree.FS(in.root), cache) // what cannot be listed is none
 			for _, e := range compiled {
-				if !strings.HasSuffix(e.Name(), ".pyc") {
+				if !strings.HasSuffix(e.Name(), ".pyc") || !e.Type().IsRegular() {
 					continue
 				}
 				module, _, _ := strings.Cut(e.Name(), ".")

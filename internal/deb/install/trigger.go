@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ingot/internal/fault"
+	"ingot/internal/tree"
 )
 
 // triggers are the interests that packages have declared (deb-triggers(5)).
@@ -104,7 +105,7 @@ func (db *database) writeInterests(name string, lines []fileInterest) error {
 		}
 		b = append(b, '\n')
 	}
-	return db.dir.WriteFile("triggers/"+name, b, 0o644)
+	return tree.WriteFile(db.dir, "triggers/"+name, b, 0o644)
 }
 
 // activateDeclared activates the triggers that a package declares to activate whenever its state changes.
@@ -183,7 +184,7 @@ func (in *installer) incorporate() error {
 			in.activate(f[0], findPackage(in.pkgs, by), true) // "-" names no package
 		}
 	}
-	return in.db.dir.WriteFile(file, nil, 0o644)
+	return tree.WriteFile(in.db.dir, file, nil, 0o644)
 }
 
 // settle gives a package that is configured the state its triggers leave it in.

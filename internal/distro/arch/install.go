@@ -14,6 +14,7 @@ import (
 	"ingot/internal/disk"
 	"ingot/internal/distro"
 	"ingot/internal/recipe"
+	"ingot/internal/tree"
 )
 
 // Install implements distro.Distribution.
@@ -103,7 +104,7 @@ func servers(mirrors, otherwise []string) string {
 // lockAccounts takes the empty passwords out of /etc/shadow: root's is empty in Arch Linux until an installer sets one.
 func lockAccounts(root *os.Root) error {
 	const name = "etc/shadow"
-	text, err := root.ReadFile(name)
+	text, err := tree.ReadFile(root, name)
 	if err != nil {
 		return err
 	}
@@ -123,7 +124,7 @@ func addRepositories(root *os.Root, r *recipe.Recipe) error {
 		return nil
 	}
 	const name = "etc/pacman.conf"
-	text, err := root.ReadFile(name)
+	text, err := tree.ReadFile(root, name)
 	if err != nil {
 		return err
 	}
@@ -183,13 +184,13 @@ func withRepositories(conf []byte, repositories []recipe.Repository) []byte {
 
 // initramfs returns the file of a kernel's initramfs: mkinitcpio names it by the kernel's package, which Arch Linux notes among
 // the modules. Arch Linux ARM does not; there it is the recipe's.
-func initramfs(tree, version, kernel string) (string, error) {
-	root, err := os.OpenRoot(tree)
+func initramfs(dir, version, kernel string) (string, error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return "", fmt.Errorf("opening tree: %w", err)
 	}
 	defer root.Close()
-	name, err := root.ReadFile("usr/lib/modules/" + version + "/pkgbase")
+	name, err := tree.ReadFile(root, "usr/lib/modules/"+version+"/pkgbase")
 	if err == nil {
 		kernel = strings.TrimSpace(string(name))
 	} else if !errors.Is(err, fs.ErrNotExist) {

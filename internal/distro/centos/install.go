@@ -18,6 +18,7 @@ import (
 	"ingot/internal/rpm"
 	"ingot/internal/rpm/database"
 	"ingot/internal/rpm/install"
+	"ingot/internal/tree"
 )
 
 // Install implements distro.Distribution.
@@ -118,7 +119,7 @@ type lines struct {
 
 func (l lines) add(root *os.Root) error {
 	name := strings.TrimPrefix(l.File, "/")
-	text, err := root.ReadFile(name)
+	text, err := tree.ReadFile(root, name)
 	if err != nil {
 		return err
 	}
@@ -179,15 +180,15 @@ func (c *CentOS) menu(r *recipe.Recipe, kernels []string) string {
 }
 
 // legacy reads GRUB legacy's stages from the tree's own package.
-func (c *CentOS) legacy(tree string) (*disk.BootSpec, error) {
-	root, err := os.OpenRoot(tree)
+func (c *CentOS) legacy(dir string) (*disk.BootSpec, error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening tree: %w", err)
 	}
 	defer root.Close()
 	spec := &disk.BootSpec{ConfigPath: "/" + grubMenu}
 	for name, to := range map[string]*[]byte{"stage1": &spec.Stage1, "e2fs_stage1_5": &spec.Stage15, "stage2": &spec.Stage2} {
-		if *to, err = root.ReadFile(path.Join(c.facts.GRUBLegacy, name)); err != nil {
+		if *to, err = tree.ReadFile(root, path.Join(c.facts.GRUBLegacy, name)); err != nil {
 			return nil, fmt.Errorf("reading GRUB legacy: %w", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"ingot/internal/disk"
 	"ingot/internal/distro"
 	"ingot/internal/recipe"
+	"ingot/internal/tree"
 )
 
 // Install implements distro.Distribution.
@@ -52,7 +53,7 @@ func (d *Debian) Boot(ctx context.Context, b distro.Build) (*distro.Boot, error)
 	}
 	defer root.Close()
 	for _, f := range a.ESP {
-		content, err := root.ReadFile(strings.TrimPrefix(f.From, "/"))
+		content, err := tree.ReadFile(root, strings.TrimPrefix(f.From, "/"))
 		if err != nil {
 			return nil, fmt.Errorf("reading the boot loader for UEFI: %w", err)
 		}

@@ -106,7 +106,7 @@ func (m *Module) prepare(ctx context.Context, root string) (err error) {
 
 // exported returns the symbols that modules may use, as Module.symvers lists them.
 func exported(r *os.Root, name string) (map[string]bool, error) {
-	text, err := r.ReadFile(name)
+	text, err := tree.ReadFile(r, name)
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func Index(ctx context.Context, sb *sandbox.Sandbox, root string, built []Module
 		if err := distro.Run(ctx, sb, t, sandbox.Command{Args: []string{"depmod", m.Kernel}}); err != nil {
 			return fmt.Errorf("indexing the modules of kernel %s: %w", m.Kernel, err)
 		}
-		list, err := r.ReadFile(path.Join(modules(m.Kernel), "modules.dep"))
+		list, err := tree.ReadFile(r, path.Join(modules(m.Kernel), "modules.dep"))
 		if err != nil {
 			return fmt.Errorf("indexing the modules of kernel %s: %w", m.Kernel, err)
 		}

@@ -73,7 +73,7 @@ func (in *installer) count(name string) (n int) {
 // clean removes what rpm leaves behind when a script runs it: the environment of a Berkeley DB, with pages of files that are
 // about to change, or that no process uses any more.
 func (in *installer) clean() error {
-	found, err := fs.Glob(in.root.FS(), path.Join(in.DatabaseDir, "__db.*"))
+	found, err := fs.Glob(tree.FS(in.root), path.Join(in.DatabaseDir, "__db.*"))
 	for _, name := range found {
 		err = errors.Join(err, in.root.Remove(name))
 	}
