@@ -25,6 +25,19 @@ const self = "/proc/self/exe"
 // socketFD is the descriptor number that a helper finds its connection (or pipe) under.
 const socketFD = 3
 
+var roles = map[string]func() error{}
+
+// Role has Main play one more role, for a package that wants a process of its own, and returns what makes the command for
+// it. It is called before Main, when variables are initialised.
+func Role(name string, play func() error) func(context.Context) *exec.Cmd {
+	roles[name] = play
+	return func(ctx context.Context) *exec.Cmd {
+		c := exec.CommandContext(ctx, self)
+		c.Args, c.Env = []string{name}, []string{}
+		return c
+	}
+}
+
 // Main must be the first call of main, and of TestMain in packages whose tests use sandboxes. In a process that
 // this package started as a helper it does that job and does not return; in any other it returns at once.
 //
@@ -47,7 +60,9 @@ func Main() {
 	case roleProbe:
 		role = func() error { return tryOut(context.Background()) }
 	default:
-		return
+		if role = roles[os.Args[0]]; role == nil {
+			return
+		}
 	}
 	if err := role(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)

@@ -35,9 +35,10 @@ type Options struct {
 // Limits on a script.
 const (
 	timeout   = 5 * time.Minute
-	maxOpen   = 64       // files at once
-	maxRead   = 64 << 20 // bytes at once
-	maxRepeat = 16 << 20 // bytes that string.rep makes
+	maxMemory = 512 << 20 // bytes of the process
+	maxOpen   = 64        // files at once
+	maxRead   = 64 << 20  // bytes at once
+	maxRepeat = 16 << 20  // bytes that string.rep makes
 )
 
 // state is a script that runs.
@@ -54,11 +55,8 @@ type state struct {
 // errDone ends a script that has replaced itself by a program, or exits.
 var errDone = errors.New("the script is done")
 
-// Run runs a script. args are what it finds in the table arg, from its second place on; the first is "<lua>". Prefixes are
-// where the package is installed, for packages that could be elsewhere. Errors of the script are of kind Script.
-func Run(ctx context.Context, o Options, name, text string, args []int, prefixes []string) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+// run runs a script in this process.
+func run(ctx context.Context, o Options, j *job) error {
 	r, err := openRoot(o.Root)
 	if err != nil {
 		return err
@@ -72,14 +70,14 @@ func Run(ctx context.Context, o Options, name, text string, args []int, prefixes
 	s.open(L)
 	table := L.NewTable()
 	table.Append(lua.LString("<lua>"))
-	for _, n := range args {
+	for _, n := range j.Args {
 		table.Append(lua.LNumber(n))
 	}
 	L.SetGlobal("arg", table)
-	if prefixes != nil {
-		L.SetGlobal("RPM_INSTALL_PREFIX", list(L, prefixes))
+	if j.Prefixes != nil {
+		L.SetGlobal("RPM_INSTALL_PREFIX", list(L, j.Prefixes))
 	}
-	fn, err := L.Load(strings.NewReader(text), name)
+	fn, err := L.Load(strings.NewReader(j.Text), j.Name)
 	if err == nil {
 		L.Push(fn)
 		err = L.PCall(0, lua.MultRet, nil)

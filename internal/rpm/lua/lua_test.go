@@ -15,6 +15,11 @@ import (
 	"ingot/internal/sandbox"
 )
 
+func TestMain(m *testing.M) {
+	sandbox.Main()
+	os.Exit(m.Run())
+}
+
 // now is what scripts see on the clock.
 var now = time.Unix(1_600_000_000, 0)
 
@@ -181,11 +186,22 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	// Something that never ends.
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if err := Run(ctx, Options{Root: newWorld(t).root, Now: now}, "%post", "while true do end", nil, nil); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("an endless script: %v", err)
+	// What would take all memory, within one step.
+	for _, text := range []string{
+		"local s = ('x'):rep(2^24); while true do s = s .. s .. s .. s end",
+		"local s = ('x'):rep(2^24); local t = {}; for i = 1, 999 do t[i] = s end; table.concat(t)",
+	} {
+		if err := newWorld(t).run(t, text); fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), "512 MiB of memory") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	// Something that never ends, or within no reasonable time.
+	for _, text := range []string{"while true do end", "local s = ('a'):rep(2^16); s:gsub('a', s)"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		if err := Run(ctx, Options{Root: newWorld(t).root, Now: now}, "%post", text, nil, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("an endless script: %v", err)
+		}
+		cancel()
 	}
 }
 
