@@ -130,7 +130,7 @@ func (o *Options) converse(ctx context.Context, to *gob.Encoder, from *gob.Decod
 
 // serve is the process.
 func serve() error {
-	if err := limitMemory(); err != nil {
+	if err := limit(); err != nil {
 		return err
 	}
 	debug.SetTraceback("none")
@@ -153,9 +153,14 @@ func serve() error {
 	return to.Encode(message{Done: true, End: resultOf(run(context.Background(), o, &j))})
 }
 
-// limitMemory lets the process take no more than maxMemory beside what it has, by its addresses: Go reserves those before
-// it uses them, and what was reserved does not count as data (RLIMIT_DATA, getrlimit(2)).
-func limitMemory() error {
+// limit lets the process take no more than maxMemory beside what it has, by its addresses: Go reserves those before
+// it uses them, and what was reserved does not count as data (RLIMIT_DATA, getrlimit(2)). Its time is limited for the case
+// that who waits for it has been killed.
+func limit() error {
+	const most = uint64(timeout / time.Second)
+	if err := unix.Setrlimit(unix.RLIMIT_CPU, &unix.Rlimit{Cur: most, Max: most}); err != nil {
+		return err
+	}
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
 		return err
@@ -164,8 +169,8 @@ func limitMemory() error {
 	if _, err := fmt.Sscan(string(text), &pages); err != nil {
 		return err
 	}
-	limit := pages*uint64(os.Getpagesize()) + maxMemory //nolint:gosec // a page has no negative size
-	return unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: limit, Max: limit})
+	room := pages*uint64(os.Getpagesize()) + maxMemory //nolint:gosec // a page has no negative size
+	return unix.Setrlimit(unix.RLIMIT_AS, &unix.Rlimit{Cur: room, Max: room})
 }
 
 // output sends what is written.
