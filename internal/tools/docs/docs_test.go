@@ -72,3 +72,43 @@ func TestREADME(t *testing.T) {
 		t.Errorf("README's verbs (-command line +README):\n%s", diff)
 	}
 }
+
+// TestLinks expects every link between our documents to lead somewhere: to a file, and to a heading in it.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	root := "../../.."
+	pages, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	for _, page := range append(pages, root+"/README.md", root+"/CONTRIBUTING.md", root+"/docs/cli/ingot.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			file, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(file, ":") {
+				continue // of somebody else's
+			}
+			to := page
+			if file != "" {
+				to = filepath.Join(filepath.Dir(page), file)
+			}
+			there, err := os.ReadFile(to)
+			if err != nil || anchor != "" && !headings(string(there))[anchor] {
+				t.Errorf("%s: nothing is at %s", page, m[1])
+			}
+		}
+	}
+}
+
+// headings returns the anchors of a page's headings.
+func headings(text string) map[string]bool {
+	anchors, other := map[string]bool{}, regexp.MustCompile(`[^\w\- ]`)
+	for _, m := range regexp.MustCompile(`(?m)^#+ +(.*)$`).FindAllStringSubmatch(text, -1) {
+		anchors[strings.ReplaceAll(other.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+	}
+	return anchors
+}

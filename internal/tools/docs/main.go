@@ -72,7 +72,7 @@ func markdown(w *bytes.Buffer, cmd *cobra.Command) error {
 	}
 	w.Write(one.Bytes())
 	for _, c := range cmd.Commands() {
-		if c.IsAvailableCommand() && c.Name() != "help" && c.Name() != "completion" {
+		if c.IsAvailableCommand() && c.Name() != "help" {
 			if err := markdown(w, c); err != nil {
 				return err
 			}
