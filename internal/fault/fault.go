@@ -98,8 +98,8 @@ func Newf(kind Kind, format string, args ...any) error {
 }
 
 // KindOf returns the kind of the outermost Error in err's tree. An error that has none is judged by what
-// the system said: no space left is Space, a missing file Missing, a refused permission Host, a folder where a file should be (or
-// the other way round) Input.
+// the system said: no space left is Space, a missing file Missing, a refused permission or a filesystem that is read-only Host, and a
+// path that can name nothing Input: a folder where a file should be (or the other way round), links in a circle, too long a name.
 func KindOf(err error) Kind {
 	var e *Error
 	switch {
@@ -109,9 +109,9 @@ func KindOf(err error) Kind {
 		return Space
 	case errors.Is(err, fs.ErrNotExist):
 		return Missing
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return Host
-	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR):
+	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 		return Input
 	}
 	return Bug

@@ -30,6 +30,9 @@ func TestKindHintExit(t *testing.T) {
 		{"no permission", &fs.PathError{Err: syscall.EACCES}, Host, "", 8},
 		{"a folder for a file", &fs.PathError{Err: syscall.EISDIR}, Input, "", 3},
 		{"a file for a folder", &fs.PathError{Err: syscall.ENOTDIR}, Input, "", 3},
+		{"a read-only filesystem", &fs.PathError{Err: syscall.EROFS}, Host, "", 8},
+		{"links in a circle", &fs.PathError{Err: syscall.ELOOP}, Input, "", 3},
+		{"too long a name", &fs.PathError{Err: syscall.ENAMETOOLONG}, Input, "", 3},
 		{"cancelled", fmt.Errorf("fetching: %w", context.Canceled), Bug, "", ExitInterrupted},
 		{"unknown", errors.New("x"), Bug, "", 1},
 	} {
