@@ -1,22 +1,28 @@
 package recipe
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"ingot/internal/fault"
 )
 
 // maxIncludes bounds how deep recipes may build on each other.
 const maxIncludes = 8
+
+// maxSize bounds a recipe's file, in bytes.
+const maxSize = 1 << 20
 
 // Load reads a recipe with everything it includes and returns one Recipe for each image of its matrix, in
 // order. sets replaces variables and picks from the matrix. Errors are of kind Input and point at file,
@@ -56,15 +62,33 @@ func Load(path string, sets map[string]string) ([]*Recipe, error) {
 	return out, nil
 }
 
+// readText reads a file that is no larger than a recipe may be, and that is text: an image, say, is not taken into memory or printed.
+func readText(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(data) > maxSize || !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
+		return nil, fault.New(fault.Input, fmt.Errorf("%s is no recipe: it is larger than %d MiB, or no text in UTF-8", path, maxSize>>20),
+			"a recipe is YAML; `ingot init` writes a first one")
+	}
+	return data, nil
+}
+
 // read parses a file and lays it over what it includes.
 func read(path string, chain []string, files *[]string) (*node, error) {
 	if slices.Contains(chain, path) || len(chain) > maxIncludes {
 		return nil, fault.Newf(fault.Input, "including %s: recipes include each other in a circle or too deep (%s)",
 			path, strings.Join(chain, " → "))
 	}
-	data, err := os.ReadFile(path)
+	data, err := readText(path)
 	if err != nil {
-		hint := ""
+		hint := fault.HintOf(err)
 		if len(chain) == 0 && errors.Is(err, os.ErrNotExist) {
 			hint = "`ingot init` writes a first recipe"
 		}

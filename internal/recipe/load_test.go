@@ -291,3 +291,17 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+func TestLoadRefusesWhatIsNoText(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"a disk image":   "\x00\x00\x00\x00",
+		"another coding": "name: caf\xe9\n",
+		"too large":      "# " + strings.Repeat("x", maxSize),
+	} {
+		path := write(t, map[string]string{"r.yaml": text})
+		if _, err := Load(path, nil); fault.KindOf(err) != fault.Input || !strings.Contains(fmt.Sprint(err), "r.yaml is no recipe") || fault.HintOf(err) == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
