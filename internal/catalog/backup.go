@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"ingot/internal/database"
 	"ingot/internal/fault"
 )
 
@@ -20,7 +20,7 @@ func Backup(ctx context.Context, path, to string) error {
 	if _, err := os.Stat(to); err == nil {
 		return fault.New(fault.Exists, fmt.Errorf("backing up the catalogue: %s is there already", to), "choose another name, or move it away")
 	}
-	db, err := database.Open(ctx, path, migrations)
+	db, err := openDatabase(ctx, path)
 	if err != nil {
 		return fmt.Errorf("backing up the catalogue %s: %w", path, err)
 	}
@@ -47,7 +47,7 @@ func Restore(ctx context.Context, path, backup, before string) error {
 				return err
 			}
 		}
-		db, err := database.Open(ctx, path, migrations)
+		db, err := openDatabase(ctx, path)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func OpenBackup(ctx context.Context, backup string, use func(path string) error)
 	if err := copyFile(copied, backup); err != nil {
 		return err
 	}
-	from, err := database.Open(ctx, copied, migrations)
+	from, err := openDatabase(ctx, copied)
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,10 @@ func OpenBackup(ctx context.Context, backup string, use func(path string) error)
 	return use(copied)
 }
 
+// magic is what a database of SQLite begins with (https://www.sqlite.org/fileformat.html). SQLite takes an empty file for one as well.
+const magic = "SQLite format 3\x00"
+
+// copyFile copies a database into a new file.
 func copyFile(to, from string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -90,11 +94,19 @@ func copyFile(to, from string) error {
 		return err
 	}
 	defer in.Close()
+	content := bufio.NewReader(in)
+	head, err := content.Peek(len(magic))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if string(head) != magic {
+		return fault.New(fault.Input, errors.New("it is no database of SQLite"), "name a file that `ingot catalog backup` made")
+	}
 	out, err := os.Create(to)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
+	_, err = io.Copy(out, content)
 	return errors.Join(err, out.Close())
 }
 

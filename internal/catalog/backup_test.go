@@ -4,9 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/fstest"
 
 	"ingot/internal/catalog"
 	"ingot/internal/catalog/catalogtest"
+	"ingot/internal/database"
 	"ingot/internal/fault"
 )
 
@@ -75,7 +77,16 @@ func TestBackup(t *testing.T) {
 	if err := os.WriteFile(noise, []byte("this is a text file, and by no means a database of any kind"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for file, kind := range map[string]fault.Kind{damaged: fault.Input, noise: fault.Input, filepath.Join(dir, "none"): fault.Missing} {
+	empty, another := filepath.Join(dir, "empty"), filepath.Join(dir, "another.db")
+	if err := os.WriteFile(empty, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	schema := fstest.MapFS{"migrations/001.sql": {Data: []byte("CREATE TABLE a (b)")}, "migrations/002.sql": {Data: []byte("CREATE TABLE c (d)")}}
+	if db, err := database.Open(t.Context(), another, schema); err != nil || db.Close() != nil {
+		t.Fatal(err)
+	}
+	for file, kind := range map[string]fault.Kind{damaged: fault.Input, noise: fault.Input, empty: fault.Input, another: fault.Input, dir: fault.Input,
+		filepath.Join(dir, "none"): fault.Missing} {
 		if err := catalog.Restore(t.Context(), path, file, filepath.Join(dir, "never")); fault.KindOf(err) != kind {
 			t.Errorf("%s: %v", file, err)
 		}

@@ -31,7 +31,7 @@ func WithClock(now func() time.Time) Option { return func(s *sqliteStore) { s.no
 // OpenSQLite opens the catalogue in a file, and makes it and its folder when they are absent. Several
 // processes may have it open; writes are on the disk when their method returns.
 func OpenSQLite(ctx context.Context, path string, options ...Option) (Store, error) {
-	db, err := database.Open(ctx, path, migrations)
+	db, err := openDatabase(ctx, path)
 	if err != nil {
 		return nil, fmt.Errorf("opening the catalogue %s: %w", path, err)
 	}
@@ -40,6 +40,18 @@ func OpenSQLite(ctx context.Context, path string, options ...Option) (Store, err
 		o(s)
 	}
 	return s, nil
+}
+
+// openDatabase opens a catalogue's file, and no database of another kind.
+func openDatabase(ctx context.Context, path string) (*database.DB, error) {
+	db, err := database.Open(ctx, path, migrations)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.Read.ExecContext(ctx, "SELECT 1 FROM release LIMIT 0"); err != nil {
+		return nil, errors.Join(fault.New(fault.Input, fmt.Errorf("it is no catalogue: %w", err), "name a file that ingot made as one"), db.Close())
+	}
+	return db, nil
 }
 
 func (s *sqliteStore) Close() error { return s.db.Close() }
