@@ -64,6 +64,10 @@ func Open(ctx context.Context, where string) (Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the catalogue %s: reading the AWS configuration: %w", where, err)
 	}
+	if _, err := c.Credentials.Retrieve(ctx); err != nil {
+		return nil, fault.New(fault.Denied, fmt.Errorf("opening the catalogue %s: finding AWS credentials: %w", where, err),
+			"set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	}
 	return OpenDynamoDB(ctx, dynamodb.NewFromConfig(c, func(o *dynamodb.Options) {
 		if e := q.Get("endpoint"); e != "" {
 			o.BaseEndpoint = &e
