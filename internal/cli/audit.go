@@ -1,14 +1,33 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"ingot/internal/fault"
 	"ingot/internal/pipeline"
 	"ingot/internal/tree"
 )
+
+// rooted refuses what is no root filesystem, such as the folder above one: it would be found good.
+func rooted(ctx context.Context, src tree.Source, name string) error {
+	found := false
+	err := src.Walk(ctx, func(e tree.Entry) error {
+		found = found || e.Path == "etc"
+		if e.Path != "." && e.Mode&unix.S_IFMT == unix.S_IFDIR {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err == nil && !found {
+		err = fault.New(fault.Input, fmt.Errorf("%s is no root filesystem: it has no /etc", name), "name the folder of one image, such as out/my-image, a disk image, or a tree")
+	}
+	return err
+}
 
 func (a *app) auditVerb() *cobra.Command {
 	return &cobra.Command{
@@ -24,6 +43,9 @@ forbids making the image public; warnings alone exit with 0.`,
 				return err
 			}
 			defer c.Close()
+			if err := rooted(cmd.Context(), src, args[0]); err != nil {
+				return err
+			}
 			findings, err := pipeline.Audit(cmd.Context(), src)
 			if err != nil {
 				return err

@@ -110,7 +110,7 @@ func (nopCloser) Close() error { return nil }
 func openSource(path string) (tree.Source, io.Closer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("opening a tree or a disk image: %w", err)
 	}
 	if !info.IsDir() {
 		return disk.OpenRoot(path)

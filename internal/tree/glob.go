@@ -1,9 +1,10 @@
 package tree
 
 import (
-	"fmt"
 	"path"
 	"strings"
+
+	"ingot/internal/fault"
 )
 
 // Glob is a pattern for paths in a tree: as in [path.Match], and "**" as a whole component stands for any
@@ -15,7 +16,7 @@ func ParseGlob(pattern string) (Glob, error) {
 	g := Glob(strings.Split(strings.TrimPrefix(path.Clean("/"+pattern), "/"), "/"))
 	for _, part := range g {
 		if _, err := path.Match(part, ""); err != nil {
-			return nil, fmt.Errorf("reading the pattern %q: %w", pattern, err)
+			return nil, fault.Newf(fault.Usage, "reading the pattern %q: %w", pattern, err)
 		}
 	}
 	return g, nil

@@ -45,7 +45,7 @@ func (all *patterns) add(asked bool, texts ...string) error {
 	for _, text := range texts {
 		g, err := tree.ParseGlob(text)
 		if err != nil {
-			return fault.New(fault.Usage, err, "")
+			return err
 		}
 		*all = append(*all, pattern{Glob: g, text: text, asked: asked})
 	}
