@@ -43,25 +43,26 @@ func (i *inspection) open(ctx context.Context, a *app, arg string, sample int) (
 	if i.store, err = a.catalog(ctx); err != nil {
 		return err
 	}
+	var r *recipe.Recipe
+	if _, e := os.Stat(arg); e == nil {
+		i.art, r, err = artifactOf(arg, *i.out, i.set)
+	} else {
+		i.releases = make([]*check.Wanted, 1)
+		i.releases[0], err = pipeline.Recorded(ctx, i.store, arg)
+	}
+	if err != nil {
+		return err // before the cloud is asked for anything
+	}
+	if r != nil {
+		i.publish = &r.Publish
+	}
 	if i.clients, err = a.clients(ctx, *i.target); err != nil {
 		return err
 	}
-	if _, e := os.Stat(arg); e == nil {
-		var r *recipe.Recipe
-		if i.art, r, err = artifactOf(arg, *i.out, i.set); err != nil {
+	if i.art != nil {
+		if i.releases, err = pipeline.Wanted(ctx, i.clients, i.store, i.art, i.publish); err != nil {
 			return err
 		}
-		if r != nil {
-			i.publish = &r.Publish
-		}
-		i.releases, err = pipeline.Wanted(ctx, i.clients, i.store, i.art, i.publish)
-	} else {
-		var w *check.Wanted
-		w, err = pipeline.Recorded(ctx, i.store, arg)
-		i.releases = []*check.Wanted{w}
-	}
-	if err != nil {
-		return err
 	}
 	i.checker = &check.Checker{Clients: i.clients, Sample: sample, Now: time.Now}
 	return nil

@@ -92,17 +92,20 @@ func (a *app) sayCheckup(c checkup) {
 
 // cloudDoctor looks at an AWS account.
 func (a *app) cloudDoctor(ctx context.Context, args []string, set settings, t publish.Target, regions []string) error {
+	var recipes []*recipe.Recipe
+	var err error
+	if len(args) == 1 {
+		if recipes, err = recipe.Load(args[0], set); err != nil {
+			return err
+		}
+	}
 	clients, err := a.clients(ctx, t)
 	if err != nil {
 		return err
 	}
 	d := &doctor.Doctor{Clients: clients, Home: "us-east-1", Regions: regions}
-	if len(args) == 1 {
-		all, err := recipe.Load(args[0], set)
-		if err != nil {
-			return err
-		}
-		for _, r := range all {
+	if len(recipes) > 0 {
+		for _, r := range recipes {
 			d.Public = d.Public || r.Publish.Public
 			if slices.Contains(r.Publish.Kinds, recipe.InstanceStore) {
 				d.Bucket = r.Publish.Bucket
