@@ -112,7 +112,7 @@ func (w world) toDevices(t *testing.T, releases []string) {
 		})
 		args, backing = append(args, device), append(backing, file)
 	}
-	if out, err := w.run(t, time.Minute, append(args[:3:3], args[3], args[3])...); err == nil || !strings.Contains(out, "is for both") && !strings.Contains(out, "images, and there are") {
+	if out, err := w.run(t, time.Minute, append(args[:3:3], args[3], args[3])...); err == nil || !strings.Contains(out, "is for both") && !strings.Contains(out, "images, for ") {
 		t.Errorf("one device for two images: %v", err)
 	}
 	w.must(t, 15*time.Minute, args...)

@@ -232,7 +232,7 @@ func assign(path string, set settings, devices []string) (map[string]string, err
 		return nil, err
 	}
 	if len(all) != len(devices) {
-		return nil, fault.New(fault.Usage, fmt.Errorf("%s makes %d images, and there are %d devices", path, len(all), len(devices)),
+		return nil, fault.New(fault.Usage, fmt.Errorf("%s makes %s, for %s", path, count(len(all), "image"), count(len(devices), "device")),
 			"choose from the matrix with --set, or name a device for each image")
 	}
 	of := map[string]string{}

@@ -45,7 +45,7 @@ func keyFlag(cmd *cobra.Command, to *string) {
 // readKey reads a private key.
 func readKey(path string) (*rsa.PrivateKey, error) {
 	if path == "" {
-		return nil, fault.New(fault.Usage, errors.New("it takes your private key"), "name it with --key; `ingot bundle keygen` makes one")
+		return nil, fault.New(fault.Usage, errors.New("your private key is not named"), "name it with --key; `ingot bundle keygen` makes one")
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -132,7 +132,7 @@ func (a *app) bundleOptions(ctx context.Context, m *machineFlags) (bundle.Option
 		o.User = e.Account
 	}
 	if o.User == "" {
-		return o, nil, fault.New(fault.Usage, errors.New("it takes the account that the AMI will belong to"), "name it with --account; `aws sts get-caller-identity` prints yours")
+		return o, nil, fault.New(fault.Usage, errors.New("the account that the AMI will belong to is not named"), "name it with --account; `aws sts get-caller-identity` prints yours")
 	}
 	var err error
 	if o.BlockDevices, err = blockDevices(m.devices); err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -174,6 +175,8 @@ func (a *app) catalogPlace() (string, error) {
 		return filepath.Join(dir, "catalog.db"), err
 	case catalog.IsDynamoDB(where):
 		return where, nil
+	case strings.Contains(where, "://"):
+		return "", fault.New(fault.Usage, fmt.Errorf("%s is no place for a catalogue", where), "a catalogue is a file, or dynamodb:TABLE")
 	}
 	return filepath.Abs(where)
 }

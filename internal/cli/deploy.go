@@ -68,6 +68,10 @@ AMIs that were published stay.`,
 			}
 			return &deploy.Account{Config: clients.Config(f.region), Logf: a.reporter.Logf}, nil
 		}
+		if f.delete && len(args) > 0 {
+			return fault.New(fault.Usage, errors.New("--delete takes the whole deployment away, and no recipes"),
+				"to take away the pipelines of some recipes, deploy the others alone")
+		}
 		if f.delete {
 			return a.undeploy(ctx, f, account)
 		}
@@ -117,7 +121,7 @@ func (a *app) deploy(ctx context.Context, f *deployFlags, account func() (*deplo
 	}
 	if f.out != "" {
 		if err := os.WriteFile(f.out, text, 0o644); err != nil {
-			return err
+			return fmt.Errorf("writing the template: %w", err)
 		}
 		return a.say(map[string]any{"template": f.out, "bytes": len(text)}, "The template is in %s", f.out)
 	}

@@ -24,8 +24,8 @@ func TestAssign(t *testing.T) {
 	}{
 		"all":        {nil, "/dev/a /dev/b", map[string]string{"x-a": "/dev/a", "x-b": "/dev/b"}, ""},
 		"one":        {settings{"n": "b"}, "/dev/a", map[string]string{"x-b": "/dev/a"}, ""},
-		"too few":    {nil, "/dev/a", nil, "makes 2 images, and there are 1 devices"},
-		"too many":   {settings{"n": "b"}, "/dev/a /dev/b", nil, "makes 1 images"},
+		"too few":    {nil, "/dev/a", nil, "makes 2 images, for 1 device"},
+		"too many":   {settings{"n": "b"}, "/dev/a /dev/b", nil, "makes 1 image, for 2 devices"},
 		"one of two": {nil, "/dev/a /dev/a", nil, "/dev/a is for both x-a and x-b"},
 	} {
 		got, err := assign(path, tc.set, strings.Fields(tc.devices))

@@ -3,9 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ingot/internal/fault"
 	"ingot/internal/recipe"
@@ -62,6 +64,11 @@ func (a *app) dress(root *cobra.Command) {
 	f.StringVar(&a.state, "state-dir", "", "`FOLDER` for the catalogue and the local region (default $INGOT_STATE, or ingot below $XDG_STATE_HOME)")
 	f.StringVar(&a.where, "catalog", "", "`FILE` of the catalogue, or dynamodb:TABLE with ?region=REGION and &endpoint=URL where needed (default $INGOT_CATALOG, or catalog.db in the state folder)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var value *pflag.InvalidValueError
+		var number *strconv.NumError
+		if errors.As(err, &value) && errors.As(err, &number) {
+			err = fmt.Errorf("--%s cannot be %q: %w", value.GetFlag().Name, value.GetValue(), number.Err)
+		}
 		return fault.New(fault.Usage, err, "see `"+cmd.CommandPath()+" --help`")
 	})
 	root.SetHelpCommand(&cobra.Command{Use: "help [verb]", Short: "Explain a verb", RunE: func(_ *cobra.Command, args []string) error {

@@ -2,9 +2,11 @@ package pipeline
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -105,7 +107,7 @@ func (a *Artifact) Findings() ([]tree.Finding, error) {
 func OpenArtifact(dir string) (*Artifact, error) {
 	a := &Artifact{Dir: dir}
 	if err := readJSON(filepath.Join(dir, manifestFile), &a.Manifest); err != nil {
-		if os.IsNotExist(err) {
+		if os.IsNotExist(err) || errors.Is(err, syscall.ENOTDIR) {
 			return nil, fault.New(fault.Missing, fmt.Errorf("%s holds no finished image", dir), "make one with `ingot build`")
 		}
 		return nil, err

@@ -61,7 +61,7 @@ type export struct {
 func (e *export) claim() error {
 	entries, err := os.ReadDir(e.root)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return fmt.Errorf("exporting the catalogue: %w", err)
 	}
 	mark := filepath.Join(e.root, exportMark)
 	if _, err := os.Stat(mark); err != nil && len(entries) > 0 {

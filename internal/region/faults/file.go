@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"ingot/internal/fault"
 )
 
 // maxFile is how large a file of rules may be.
@@ -38,14 +40,14 @@ func (s *Set) Load(path string) error {
 	s.file, _ = os.Stat(path) // before it is read: what changes from here on is seen by Follow
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading rules of faults: %w", err)
 	}
 	rules, err := Parse(text)
 	if err == nil {
 		err = s.Replace(rules)
 	}
 	if err != nil {
-		return fmt.Errorf("reading rules of faults from %s: %w", path, err)
+		return fault.Newf(fault.Input, "reading rules of faults from %s: %w", path, err)
 	}
 	return nil
 }
