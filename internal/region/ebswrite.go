@@ -99,8 +99,8 @@ func (in startSnapshotIn) digest() string {
 
 func (a *area) startSnapshot(w http.ResponseWriter, r *request) error {
 	var in startSnapshotIn
-	if err := json.Unmarshal(r.body, &in); err != nil {
-		return &apiError{Status: http.StatusBadRequest, Code: "SerializationException", Message: "The request's JSON is malformed"}
+	if err := r.decodeJSON(&in); err != nil {
+		return err
 	}
 	if err := in.check(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 
@@ -39,15 +40,26 @@ var jsonServices = map[string]*jsonService{
 	}},
 }
 
-// handleJSON makes an action out of a function that takes its decoded input. A member that the input does not have is
-// refused: it would mean something.
+// decodeJSON decodes a body that is one JSON document. A member that the input does not have is refused: it would mean something.
+func (r *request) decodeJSON(in any) error {
+	dec := json.NewDecoder(bytes.NewReader(r.body))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(in)
+	if err == nil {
+		if _, err = dec.Token(); err == io.EOF {
+			return nil
+		}
+		err = errors.New("there is more behind it")
+	}
+	return errorf("SerializationException", "The request's JSON is malformed, or has a member that the local region does not know: %v", err)
+}
+
+// handleJSON makes an action out of a function that takes its decoded input.
 func handleJSON[In any](f func(*area, *In) (any, error)) func(*area, *request) (any, error) {
 	return func(a *area, r *request) (any, error) {
 		in := new(In)
-		dec := json.NewDecoder(bytes.NewReader(r.body))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(in); err != nil {
-			return nil, errorf("SerializationException", "The request's JSON is malformed, or has a member that the local region does not know: %v", err)
+		if err := r.decodeJSON(in); err != nil {
+			return nil, err
 		}
 		defer a.begin(r)()
 		return f(a, in)

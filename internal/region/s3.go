@@ -1,6 +1,7 @@
 package region
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -235,7 +236,8 @@ func (r *s3Request) decode(v any) error {
 	if err != nil {
 		return err
 	}
-	if err := xml.Unmarshal(text, v); err != nil {
+	dec := xml.NewDecoder(bytes.NewReader(text))
+	if err := dec.Decode(v); err != nil || len(bytes.TrimSpace(text[dec.InputOffset():])) > 0 {
 		return s3Errorf(http.StatusBadRequest, "MalformedXML", "The XML you provided was not well-formed or did not validate against our published schema")
 	}
 	return nil

@@ -447,6 +447,12 @@ func TestS3RefusesBodies(t *testing.T) {
 			t.Errorf("%s: %s, %s", name, r.Status, got)
 		}
 	}
+	const owned = "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>"
+	for text, want := range map[string]string{owned: "", owned + "\n": "", owned + "x": "MalformedXML", owned + owned: "MalformedXML"} {
+		if r, got := f.raw("PUT", "/bucket?ownershipControls=", text, nil, nil); got != want {
+			t.Errorf("%s: %s, %s", text, r.Status, got)
+		}
+	}
 	old, err := f.s3("us-east-1").ListObjects(t.Context(), &awss3.ListObjectsInput{Bucket: aws.String("bucket"), Marker: aws.String("a+b%41"), EncodingType: types.EncodingTypeUrl})
 	if err != nil || aws.ToString(old.Marker) != "a%2Bb%2541" {
 		t.Errorf("the marker is %v, %v", aws.ToString(old.Marker), err)
