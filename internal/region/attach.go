@@ -69,15 +69,19 @@ func (a *area) attachVolume(in *attachVolumeIn) (*attachmentOut, error) {
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	v.State, v.Attachment = stateInUse, &attachment{Instance: i.ID, Device: in.Device, State: stateAttaching, Attached: a.r.opt.Now()}
-	out := &attachmentOut{volumeAttachmentXML: v.attachmentXML()} // so it answers, however fast it is attached
+	next, t := *v, &attachment{Instance: i.ID, Device: in.Device, State: stateAttaching, Attached: a.r.opt.Now()}
+	next.State, next.Attachment = stateInUse, t
+	out := &attachmentOut{volumeAttachmentXML: next.attachmentXML()} // so it answers, however fast it is attached
 	if i.State == stateStopped {
-		v.Attachment.State = stateAttached
-	} else {
-		live, t := i.live, v.Attachment
+		t.State = stateAttached
+	}
+	if err := set(a.volumes, v.ID, v, v, next); err != nil {
+		return nil, err
+	}
+	if live := i.live; i.State != stateStopped {
 		a.r.work.Go(func() { a.plug(live, v, t) })
 	}
-	return out, a.volumes.put(v.ID, v)
+	return out, nil
 }
 
 // plug gives a volume to a running machine.
@@ -196,13 +200,15 @@ func (a *area) detachVolume(in *detachVolumeIn) (*attachmentOut, error) {
 	out.Status = stateDetaching
 	switch {
 	case i.State == stateStopped:
-		return out, a.letGo(v)
+		return out, set(a.volumes, v.ID, v, v, v.alone())
 	case t.State == stateAttached: // and not asked for before
-		t.State = stateDetaching
+		if err := set(a.volumes, v.ID, v, &t.State, stateDetaching); err != nil {
+			return nil, err
+		}
 		live := i.live
 		a.r.work.Go(func() { a.unplug(live, v, t) })
 	}
-	return out, a.volumes.put(v.ID, v)
+	return out, nil
 }
 
 // unplug takes a volume from a running machine, once its guest lets go of it or the machine ends.

@@ -147,15 +147,13 @@ func (a *area) copyOf(source *snapshot, e encryption) (*snapshot, error) {
 
 // keepCopy gives a copy the blocks of its source, and writes it down.
 func (a *area) keepCopy(s, source *snapshot) error {
-	if s.State != stateError {
-		if err := s.inherit(a, source); err != nil {
-			return err
-		}
-		if err := a.complete(s, a.effect); err != nil {
-			return err
-		}
+	if s.State == stateError {
+		return a.keep(s, s.stage)
 	}
-	return a.snapshots.put(s.ID, s)
+	if err := s.inherit(a, source); err != nil {
+		return err
+	}
+	return a.keep(s, a.whole(s.stage, a.effect))
 }
 
 type copyImageIn struct {

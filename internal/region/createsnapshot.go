@@ -77,6 +77,7 @@ func (a *area) canShoot(description string, volumes ...*volume) error {
 // has is of the same moment.
 func (a *area) shoot(description string, tags map[string]string, tagsOf func(*volume) map[string]string, volumes ...*volume) (all []snapshotXML, err error) {
 	running := map[*live][]*shot{}
+	var made []*snapshot
 	for _, v := range volumes {
 		s := a.newSnapshot(v.Size)
 		s.Description, s.Volume, s.Lineage, s.Encrypted, s.KmsKey = description, v.ID, v.Lineage, v.Encrypted, v.KmsKey
@@ -87,17 +88,23 @@ func (a *area) shoot(description string, tags map[string]string, tagsOf func(*vo
 		x := a.snapshotXML(s)
 		x.Progress = "" // so it answers
 		all = append(all, x)
+		to := s.stage
 		if l := a.machineOf(v); l != nil {
 			running[l] = append(running[l], &shot{s, v})
 		} else {
 			a.r.blocks.HoldAll(maps.Values(v.blocks))
-			if err := errors.Join(s.take(maps.Clone(v.blocks)), a.complete(s, a.effect)); err != nil {
-				return nil, err
-			}
+			err, to = s.take(a, maps.Clone(v.blocks)), a.whole(to, a.effect)
 		}
-		if err := a.snapshots.put(s.ID, s); err != nil {
+		if err == nil {
+			err = a.keep(s, to)
+		}
+		if err != nil {
+			for _, s := range made { // it makes all of them, or none
+				err = errors.Join(err, a.removeSnapshot(s))
+			}
 			return nil, err
 		}
+		made = append(made, s)
 	}
 	for l, shots := range running {
 		effect := a.effect
@@ -177,17 +184,19 @@ func (a *area) develop(s *snapshot, taken map[int32]blocks.Sum, effect faults.Ef
 		a.r.blocks.DropAll(maps.Values(taken))
 		return
 	}
+	to := a.whole(s.stage, effect)
 	if err == nil {
-		err = errors.Join(s.take(taken), a.complete(s, effect))
+		err = s.take(a, taken)
 	}
 	if err != nil {
 		a.r.opt.Log.Error("making a snapshot of a volume", "snapshot", s.ID, "error", err)
-		if err := s.finish(stateError); err != nil {
-			a.r.opt.Log.Error("ending a snapshot", "snapshot", s.ID, "error", err)
-		}
+		to.State = stateError
 	}
-	if err := a.snapshots.put(s.ID, s); err != nil {
+	if err := a.advance(s, to); err != nil {
 		a.r.opt.Log.Error("recording a snapshot", "snapshot", s.ID, "error", err)
+		s.mu.Lock()
+		s.State = stateError // so it is at the next start: a pending one would stay it for ever
+		s.mu.Unlock()
 	}
 }
 

@@ -178,7 +178,7 @@ func (a *area) start(in *startSnapshotIn) (*snapshot, error) {
 			return nil, err
 		}
 	}
-	return s, a.snapshots.put(s.ID, s)
+	return s, a.keep(s, s.stage)
 }
 
 func (a *area) putSnapshotBlock(w http.ResponseWriter, r *request, id, indexText string) error {
@@ -270,11 +270,9 @@ func (a *area) completeSnapshot(w http.ResponseWriter, r *request, id string) er
 	case method != "" && sum != want:
 		return invalid("INVALID_PARAMETER_VALUE", "The checksum does not match that of the blocks")
 	}
-	s.Put = n
-	if err := a.complete(s, a.effect); err != nil {
-		return err
-	}
-	if err := a.snapshots.put(id, s); err != nil {
+	to := s.stage
+	to.Put = n
+	if err := a.advance(s, a.whole(to, a.effect)); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusAccepted, struct{ Status string }{s.State})

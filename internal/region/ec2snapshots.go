@@ -125,9 +125,7 @@ func (a *area) removeSnapshot(s *snapshot) error {
 	if err := a.snapshots.drop(s.ID); err != nil {
 		return err
 	}
-	if err := s.finish(stateDeleted); err != nil {
-		return err
-	}
+	err := s.finish()
 	s.remove(a.r.blocks)
-	return nil
+	return err
 }

@@ -105,17 +105,14 @@ func (c *console) last() ([]byte, time.Time) {
 
 // ended marks an instance as terminated, and lets go of its volumes.
 func (a *area) ended(i *instance, code, reason string) {
-	i.State, i.ReasonCode, i.Reason, i.Ended = stateTerminated, code, reason, a.r.opt.Now()
+	i.terminated(a.r.opt.Now(), code, reason)
+	a.release(i)
+}
+
+// terminated marks an instance as terminated.
+func (i *instance) terminated(now time.Time, code, reason string) {
+	i.State, i.ReasonCode, i.Reason, i.Ended = stateTerminated, code, reason, now
 	i.PublicIP, i.PrivateIP, i.UserData = "", "", nil
-	for _, v := range a.attached(i) {
-		end := a.letGo
-		if v.DeleteOnTermination {
-			end = a.removeVolume
-		}
-		if err := end(v); err != nil {
-			a.r.opt.Log.Error("letting go of a volume", "volume", v.ID, "error", err)
-		}
-	}
 }
 
 // stopped marks an instance as stopped.

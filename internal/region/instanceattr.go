@@ -122,30 +122,30 @@ func (a *area) modifyInstanceAttribute(in *modifyInstanceAttributeIn) (*done, er
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	i.UserData = userData
+	next := *i
+	next.UserData = userData
 	if in.Protected != nil {
-		i.Protected = in.Protected.Value
+		next.Protected = in.Protected.Value
 	}
 	if in.ShutdownBehavior != nil {
-		i.ShutdownBehavior = in.ShutdownBehavior.Value
+		next.ShutdownBehavior = in.ShutdownBehavior.Value
 	}
 	if in.Type != nil {
-		i.Type = in.Type.Value
+		next.Type = in.Type.Value
 	}
 	if len(in.Groups) > 0 {
-		i.Groups = in.Groups
+		next.Groups = in.Groups
 	}
 	for _, v := range a.attached(i) {
 		for _, m := range in.Mappings {
 			if m.Device == v.Attachment.Device && m.EBS.DeleteOnTermination != nil {
-				v.DeleteOnTermination = *m.EBS.DeleteOnTermination
-				if err := a.volumes.put(v.ID, v); err != nil {
+				if err := set(a.volumes, v.ID, v, &v.DeleteOnTermination, *m.EBS.DeleteOnTermination); err != nil {
 					return nil, err
 				}
 			}
 		}
 	}
-	return &done{Return: true}, a.instances.put(i.ID, i)
+	return &done{Return: true}, set(a.instances, i.ID, i, i, next)
 }
 
 func (in *modifyInstanceAttributeIn) check(a *area, i *instance) error {

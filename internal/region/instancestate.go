@@ -18,20 +18,22 @@ type stateChangesOut struct {
 	Changes list[stateChangeXML] `xml:"instancesSet"`
 }
 
-// change changes the state of instances. check says which cannot be changed, before any is.
-func (a *area) change(in *instancesIn, check func(*instance) error, do func(*instance) error) (*stateChangesOut, error) {
+// change changes the state of instances. check says which cannot be changed, before any is. do changes a copy of one, and returns what
+// is to be done, if anything, once that is written down.
+func (a *area) change(in *instancesIn, check func(*instance) error, do func(i, next *instance) func()) (*stateChangesOut, error) {
 	all, err := a.named(in, check)
 	if err != nil {
 		return nil, err
 	}
 	out := &stateChangesOut{}
 	for _, i := range all {
-		before := i.State
-		if err := do(i); err != nil {
+		before, next := i.State, *i
+		then := do(i, &next)
+		if err := set(a.instances, i.ID, i, i, next); err != nil {
 			return nil, err
 		}
-		if err := a.instances.put(i.ID, i); err != nil {
-			return nil, err
+		if then != nil {
+			then()
 		}
 		out.Changes.Items = append(out.Changes.Items, stateChangeXML{i.ID, newState(i.State), newState(before)})
 	}
@@ -64,14 +66,15 @@ func (a *area) terminateInstances(in *instancesIn) (*stateChangesOut, error) {
 		}
 		return nil
 	}
-	return a.change(in, check, func(i *instance) error {
+	return a.change(in, check, func(i, next *instance) func() {
 		const reason = userShutdown + ": User initiated shutdown"
 		switch i.State {
 		case statePending, stateRunning, stateStopping:
-			i.State, i.ReasonCode, i.Reason = stateShuttingDown, userShutdown, reason
-			i.live.cancel() // its goroutine does the rest
+			next.State, next.ReasonCode, next.Reason = stateShuttingDown, userShutdown, reason
+			return i.live.cancel // its goroutine does the rest
 		case stateStopped:
-			a.ended(i, userShutdown, reason)
+			next.terminated(a.r.opt.Now(), userShutdown, reason)
+			return func() { a.release(i) }
 		}
 		return nil
 	})
@@ -98,15 +101,19 @@ func (a *area) stopInstances(in *stopInstancesIn) (*stateChangesOut, error) {
 		}
 		return nil
 	}
-	return a.change(&in.instancesIn, check, func(i *instance) error {
-		if i.State == stateRunning {
-			i.State, i.ReasonCode, i.Reason = stateStopping, userShutdown, userShutdown+": User initiated shutdown"
-			i.live.button <- struct{}{} // there is room for this press, and no other
+	return a.change(&in.instancesIn, check, func(i, next *instance) func() {
+		running := i.State == stateRunning
+		if running {
+			next.State, next.ReasonCode, next.Reason = stateStopping, userShutdown, userShutdown+": User initiated shutdown"
 		}
-		if i.State == stateStopping && in.Force {
-			i.live.cancel()
+		return func() {
+			if running {
+				i.live.button <- struct{}{} // there is room for this press, and no other
+			}
+			if i.State == stateStopping && in.Force {
+				i.live.cancel()
+			}
 		}
-		return nil
 	})
 }
 
@@ -125,19 +132,18 @@ func (a *area) startInstances(in *startInstancesIn) (*stateChangesOut, error) {
 		case a.root(i) == nil:
 			return errorf("InvalidParameterValue", "Invalid value '%s' for instanceId. Instance does not have a volume attached at root (%s)", i.ID, i.RootDevice)
 		}
+		if _, err := lookupType(i.Type); err != nil {
+			return err
+		}
 		return a.noMachines()
 	}
-	return a.change(&in.instancesIn, check, func(i *instance) error {
+	return a.change(&in.instancesIn, check, func(i, next *instance) func() {
 		if i.State != stateStopped {
 			return nil
 		}
-		t, err := lookupType(i.Type)
-		if err != nil {
-			return err
-		}
-		i.State, i.ReasonCode, i.Reason, i.PublicIP, i.Launched = statePending, "", "", a.loopback(), a.r.opt.Now()
-		a.launch(i, t)
-		return nil
+		next.State, next.ReasonCode, next.Reason, next.PublicIP, next.Launched = statePending, "", "", a.loopback(), a.r.opt.Now()
+		t, _ := lookupType(i.Type) // check has seen that it is there
+		return func() { a.launch(i, t) }
 	})
 }
 

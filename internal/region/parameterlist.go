@@ -1,6 +1,7 @@
 package region
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -172,10 +173,7 @@ func (a *area) addParameterTags(in *parameterTagsIn) (any, error) {
 	if err := checkTags(tags, 128, 256); err != nil {
 		return nil, invalidParameter("%s", err.Message)
 	}
-	for _, t := range tags {
-		p.Tags[t.Key] = t.Value
-	}
-	return struct{}{}, a.parameters.put(parameterID(p.Name), p)
+	return struct{}{}, set(a.parameters, parameterID(p.Name), p, &p.Tags, tagMap(tags))
 }
 
 func (a *area) removeParameterTags(in *parameterTagsIn) (any, error) {
@@ -183,8 +181,9 @@ func (a *area) removeParameterTags(in *parameterTagsIn) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	after := maps.Clone(p.Tags)
 	for _, k := range in.TagKeys {
-		delete(p.Tags, k)
+		delete(after, k)
 	}
-	return struct{}{}, a.parameters.put(parameterID(p.Name), p)
+	return struct{}{}, set(a.parameters, parameterID(p.Name), p, &p.Tags, after)
 }

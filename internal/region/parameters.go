@@ -88,7 +88,7 @@ func (a *area) putParameter(in *putParameterIn) (any, error) {
 	p := parameter{Name: in.Name, Type: in.Type, Value: in.Value, DataType: cmp.Or(in.DataType, textType), Description: in.Description,
 		Pattern: in.AllowedPattern, Tier: cmp.Or(in.Tier, "Standard"), Version: 1, Modified: a.r.opt.Now(), Tags: map[string]string{}}
 	if old != nil {
-		p.Type, p.Version, p.Tags = old.Type, old.Version+1, old.Tags
+		p.Type, p.Version, p.Tags = old.Type, old.Version+1, maps.Clone(old.Tags)
 		p.Tier, p.DataType, p.Description = cmp.Or(in.Tier, old.Tier), cmp.Or(in.DataType, old.DataType), cmp.Or(in.Description, old.Description)
 	}
 	for _, t := range in.Tags {

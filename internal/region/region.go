@@ -289,6 +289,18 @@ func (a *area) afterSweep(missing map[blocks.Sum]bool) error {
 			}
 		}
 	}
+	for _, v := range a.volumes.rows {
+		if v.Attachment == nil {
+			continue
+		}
+		i := a.instances.rows[v.Attachment.Instance]
+		if i == nil { // its launch never came as far as that
+			i = &instance{ID: v.Attachment.Instance, State: stateTerminated}
+		}
+		if i.State == stateTerminated {
+			a.release(i)
+		}
+	}
 	return nil
 }
 

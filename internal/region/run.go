@@ -124,16 +124,33 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 	for n := range int(*in.Max) {
 		i := a.newInstance(in, img, t)
 		i.Request, i.Reservation, i.LaunchIndex, i.Tags, i.UserData = request, reservation, n, maps.Clone(tags["instance"]), userData
-		if err := a.giveVolumes(i, mappings, tags["volume"]); err != nil {
-			return nil, err
-		}
-		if err := a.instances.put(i.ID, i); err != nil {
-			return nil, err
-		}
-		a.launch(i, t)
 		all = append(all, i)
+		err := a.giveVolumes(i, mappings, tags["volume"])
+		if err == nil {
+			err = a.instances.put(i.ID, i)
+		}
+		if err != nil {
+			a.abandon(all)
+			return nil, err
+		}
+	}
+	for _, i := range all {
+		a.launch(i, t)
 	}
 	return &runInstancesOut{reservationXML: a.reservation(all...)}, nil
+}
+
+// abandon takes back what was made for a launch that fails.
+func (a *area) abandon(all []*instance) {
+	for _, i := range all {
+		for _, v := range a.attached(i) {
+			v.DeleteOnTermination = true
+		}
+		a.ended(i, "Server.InternalError", "Server.InternalError: it could not be written down")
+		if err := a.instances.drop(i.ID); err != nil {
+			a.r.opt.Log.Error("taking back an instance", "instance", i.ID, "error", err)
+		}
+	}
 }
 
 // mountable says whether an instance of the image can have these volumes.

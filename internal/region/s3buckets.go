@@ -75,11 +75,11 @@ func createBucket(w http.ResponseWriter, r *s3Request) error {
 		if err != nil {
 			return err
 		}
-		s.objects[r.bucket] = objects
 		b = &bucket{Name: r.bucket, Region: wanted, Ownership: ownership, Created: r.area.r.opt.Now()}
 		if err := s.buckets.put(r.bucket, b); err != nil {
 			return err
 		}
+		s.objects[r.bucket] = objects
 	}
 	w.Header().Set("Location", "/"+r.bucket)
 	return nil

@@ -29,7 +29,15 @@ const (
 	maxVolumeGiB = 65536
 )
 
-// snapshot is an EBS snapshot. The area's lock guards it, save what mu guards; State changes under both.
+// stage is how far the making of a snapshot is.
+type stage struct {
+	State string
+	Ready time.Time // when a pending snapshot that is whole ends being it; zero: it is not whole
+	Fails bool      // what becomes of it then
+	Put   int       // blocks of an upload that is whole: where the journal has fewer, a power cut took them
+}
+
+// snapshot is an EBS snapshot. The area's lock guards it, save what mu guards; its stage changes under both.
 type snapshot struct {
 	ID, Description, Parent string
 	Lineage                 string // the oldest ancestor's id: snapshots of one lineage can be compared
@@ -37,16 +45,13 @@ type snapshot struct {
 	VolumeSize              int64  // GiB
 	Encrypted               bool
 	KmsKey                  string
-	State                   string
-	Timeout                 time.Duration // without writes, after which a pending snapshot fails
-	Started                 time.Time
-	Tags                    map[string]string
-	Volume                  string    // that it was made from; "": none
-	Copy                    bool      // it was made from another snapshot
-	Ready                   time.Time // when a pending snapshot that is whole ends being it; zero: it is not whole
-	Fails                   bool      // what becomes of it then
-	Put                     int       // blocks of an upload that is whole: where the journal has fewer, a power cut took them
-	permissions                       // to make volumes of it
+	stage
+	Timeout     time.Duration // without writes, after which a pending snapshot fails
+	Started     time.Time
+	Tags        map[string]string
+	Volume      string // that it was made from; "": none
+	Copy        bool   // it was made from another snapshot
+	permissions        // to make volumes of it
 
 	mu        sync.Mutex
 	base      map[int32]blocks.Sum // what the parent has, save where own has other
@@ -62,7 +67,7 @@ func (s *snapshot) journalPath() string { return filepath.Join(s.dir, s.ID+journ
 // newSnapshot returns a snapshot without blocks that is pending, and not kept yet.
 func (a *area) newSnapshot(size int64) *snapshot {
 	id := a.snapshots.newID()
-	s := &snapshot{ID: id, Lineage: id, VolumeSize: size, State: statePending, Timeout: time.Hour, Started: a.r.opt.Now(), Tags: map[string]string{},
+	s := &snapshot{ID: id, Lineage: id, VolumeSize: size, stage: stage{State: statePending}, Timeout: time.Hour, Started: a.r.opt.Now(), Tags: map[string]string{},
 		base: map[int32]blocks.Sum{}, own: map[int32]blocks.Sum{}, dir: a.snapshots.dir}
 	s.lastWrite = s.Started
 	return s
@@ -115,15 +120,20 @@ func record(index int32, sum blocks.Sum) []byte {
 func (s *snapshot) inherit(a *area, parent *snapshot) error {
 	base := parent.view()
 	a.r.blocks.HoldAll(maps.Values(base))
-	return s.take(base)
+	return s.take(a, base)
 }
 
-// take gives a new snapshot blocks that the caller has held for it.
-func (s *snapshot) take(base map[int32]blocks.Sum) error {
+// take gives a new snapshot blocks that the caller has held for it, or gives them up.
+func (s *snapshot) take(a *area, base map[int32]blocks.Sum) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	err := writeRecords(s.basePath(), base)
+	if err != nil {
+		a.r.blocks.DropAll(maps.Values(base))
+		return err
+	}
 	s.base = base
-	return writeRecords(s.basePath(), base)
+	return nil
 }
 
 // view returns the blocks that a reader of the snapshot sees.
@@ -188,12 +198,32 @@ func openJournal(path string) (*os.File, error) {
 	return f, nil
 }
 
-// finish ends the uploading: no block is taken from here on.
-func (s *snapshot) finish(state string) error {
+// finish ends the uploading to a snapshot that is deleted: no block is taken from here on.
+func (s *snapshot) finish() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.State = state
+	s.State = stateDeleted
 	return s.closeJournal()
+}
+
+// advance writes down how far a snapshot is, and all else of it: a new one is kept from here on.
+func (a *area) advance(s *snapshot, to stage) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.closeJournal() // the next block that is put opens it again
+	if err == nil {
+		err = set(a.snapshots, s.ID, s, &s.stage, to)
+	}
+	return err
+}
+
+// keep writes a new snapshot down, or gives up its blocks.
+func (a *area) keep(s *snapshot, to stage) error {
+	err := a.advance(s, to)
+	if err != nil {
+		s.remove(a.r.blocks)
+	}
+	return err
 }
 
 func (s *snapshot) close() error {
@@ -250,11 +280,11 @@ func (a *area) snapshot(id string) *snapshot {
 	if !stalled && !ready {
 		return s
 	}
-	state := stateCompleted
-	if stalled || s.Fails {
-		state = stateError
+	to := s.stage
+	if to.State = stateCompleted; stalled || s.Fails {
+		to.State = stateError
 	}
-	if err := errors.Join(s.finish(state), a.snapshots.put(id, s)); err != nil {
+	if err := a.advance(s, to); err != nil {
 		a.r.opt.Log.Error("ending a pending snapshot", "snapshot", id, "error", err)
 	}
 	return s
@@ -272,13 +302,12 @@ func (s *snapshot) uploading() bool {
 	return s.State == statePending && s.Ready.IsZero() && s.Volume == ""
 }
 
-// complete ends the making of a snapshot that is whole: it is completed, at once or when the call's fault says.
-func (a *area) complete(s *snapshot, e faults.Effect) error {
+// whole is the stage of a snapshot that is whole, and pending until then: it is completed, at once or when the call's fault says.
+func (a *area) whole(to stage, e faults.Effect) stage {
 	if e.Pending > 0 || e.Fail {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.Ready, s.Fails = a.r.opt.Now().Add(e.Pending), e.Fail
-		return s.closeJournal()
+		to.Ready, to.Fails = a.r.opt.Now().Add(e.Pending), e.Fail
+	} else {
+		to.State = stateCompleted
 	}
-	return s.finish(stateCompleted)
+	return to
 }

@@ -79,8 +79,7 @@ func (a *area) modifySnapshotAttribute(in *modifySnapshotAttributeIn) (*done, er
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	s.permissions = next
-	return &done{Return: true}, a.snapshots.put(s.ID, s)
+	return &done{Return: true}, set(a.snapshots, s.ID, s, &s.permissions, next)
 }
 
 // checkCreateVolume judges a grant of a permission to create volumes.
@@ -123,6 +122,5 @@ func (a *area) resetSnapshotAttribute(in *snapshotAttributeIn) (*done, error) {
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	s.permissions = permissions{}
-	return &done{Return: true}, a.snapshots.put(s.ID, s)
+	return &done{Return: true}, set(a.snapshots, s.ID, s, &s.permissions, permissions{})
 }

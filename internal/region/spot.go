@@ -56,7 +56,11 @@ func (r *Region) Interrupt(region, id string) error {
 	if i == nil || i.SpotRequest == "" || i.State != stateRunning && i.State != statePending {
 		return fault.Newf(fault.Missing, "%s has no spot instance %s that runs", region, id)
 	}
-	i.State, i.ReasonCode, i.Reason = stateShuttingDown, spotTerminated, spotTerminated+": Spot instance termination"
+	next := *i
+	next.State, next.ReasonCode, next.Reason = stateShuttingDown, spotTerminated, spotTerminated+": Spot instance termination"
+	if err := set(a.instances, i.ID, i, i, next); err != nil {
+		return err
+	}
 	i.live.cancel() // its goroutine does the rest
-	return a.instances.put(i.ID, i)
+	return nil
 }

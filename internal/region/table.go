@@ -103,6 +103,19 @@ func (t *table[T]) put(id string, row *T) error {
 	return nil
 }
 
+// set gives a part of a row, or all of it, another value. Where that cannot be written down the part stays as it was: a request
+// that fails has changed nothing. What has happened anyway, as a machine's end, is put instead: it is remembered even where the disk
+// is full, and the next start finds out about it.
+func set[T, F any](t *table[T], id string, row *T, part *F, value F) error {
+	old := *part
+	*part = value
+	err := t.put(id, row)
+	if err != nil {
+		*part = old
+	}
+	return err
+}
+
 // replaceFile replaces a file whole, and synced. What it replaces it by is made beside it, where sweep finds what a killed server left.
 func replaceFile(path string, data []byte) error {
 	return renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(filepath.Dir(path)))

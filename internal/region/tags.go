@@ -124,22 +124,22 @@ func (a *area) taggables() map[string]taggable {
 		}
 	}
 	for id, o := range a.snapshots.rows {
-		all[id] = taggable{id, "snapshot", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.snapshots.put(id, o) }}
+		all[id] = taggable{id, "snapshot", o.Tags, func(tags map[string]string) error { return set(a.snapshots, id, o, &o.Tags, tags) }}
 	}
 	for id, o := range a.keys.rows {
-		all[id] = taggable{id, "key-pair", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.keys.put(id, o) }}
+		all[id] = taggable{id, "key-pair", o.Tags, func(tags map[string]string) error { return set(a.keys, id, o, &o.Tags, tags) }}
 	}
 	for id, o := range a.instances.rows {
-		all[id] = taggable{id, "instance", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.instances.put(id, o) }}
+		all[id] = taggable{id, "instance", o.Tags, func(tags map[string]string) error { return set(a.instances, id, o, &o.Tags, tags) }}
 	}
 	for id, o := range a.groups.rows {
-		all[id] = taggable{id, "security-group", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.groups.put(id, o) }}
+		all[id] = taggable{id, "security-group", o.Tags, func(tags map[string]string) error { return set(a.groups, id, o, &o.Tags, tags) }}
 	}
 	for id, o := range a.templates.rows {
-		all[id] = taggable{id, "launch-template", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.templates.put(id, o) }}
+		all[id] = taggable{id, "launch-template", o.Tags, func(tags map[string]string) error { return set(a.templates, id, o, &o.Tags, tags) }}
 	}
 	for id, o := range a.volumes.rows {
-		all[id] = taggable{id, "volume", o.Tags, func(tags map[string]string) error { o.Tags = tags; return a.volumes.put(id, o) }}
+		all[id] = taggable{id, "volume", o.Tags, func(tags map[string]string) error { return set(a.volumes, id, o, &o.Tags, tags) }}
 	}
 	return all
 }

@@ -2,6 +2,7 @@ package region
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -60,12 +61,16 @@ func (a *area) newVolume(spec volumeSpec, zone string, from *snapshot) *volume {
 	return v
 }
 
-// keepVolume writes a new volume down.
+// keepVolume writes a new volume down, or gives up its blocks.
 func (a *area) keepVolume(v *volume) error {
-	if err := writeRecords(a.volumeBlocks(v.ID), v.blocks); err != nil {
-		return err
+	err := writeRecords(a.volumeBlocks(v.ID), v.blocks)
+	if err == nil {
+		err = a.volumes.put(v.ID, v)
 	}
-	return a.volumes.put(v.ID, v)
+	if err != nil {
+		a.forgetBlocks(v)
+	}
+	return err
 }
 
 // fill replaces what a volume holds by blocks that the caller has held for it.
@@ -84,10 +89,14 @@ func (a *area) removeVolume(v *volume) error {
 	if err := a.volumes.drop(v.ID); err != nil {
 		return err
 	}
+	a.forgetBlocks(v)
+	return nil
+}
+
+func (a *area) forgetBlocks(v *volume) {
 	a.r.blocks.DropAll(maps.Values(v.blocks))
 	v.blocks = nil
 	os.Remove(a.volumeBlocks(v.ID)) // a leftover is harmless: no other volume will have this id
-	return nil
 }
 
 func (v *volume) load(a *area) (err error) {
@@ -154,13 +163,35 @@ func (a *area) root(i *instance) *volume {
 	return nil
 }
 
-// letGo ends a volume's attachment.
-func (a *area) letGo(v *volume) error {
+// alone returns the volume without its attachment.
+func (v volume) alone() volume {
 	v.Attachment, v.DeleteOnTermination = nil, false
 	if v.State == stateInUse {
 		v.State = stateAvailable
 	}
+	return v
+}
+
+// letGo notes that a volume's attachment has ended.
+func (a *area) letGo(v *volume) error {
+	*v = v.alone()
 	return a.volumes.put(v.ID, v)
+}
+
+// release lets go of the volumes of an instance that has ended.
+func (a *area) release(i *instance) {
+	for _, v := range a.attached(i) {
+		var err error
+		if v.DeleteOnTermination {
+			err = a.removeVolume(v)
+		}
+		if err != nil || !v.DeleteOnTermination {
+			err = errors.Join(err, a.letGo(v))
+		}
+		if err != nil {
+			a.r.opt.Log.Error("letting go of a volume", "volume", v.ID, "error", err)
+		}
+	}
 }
 
 // volume returns a volume by id. One whose time has come is available, or in error.

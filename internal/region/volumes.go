@@ -249,10 +249,9 @@ func (a *area) modifyVolume(in *modifyVolumeIn) (*modifyVolumeOut, error) {
 	if err := in.dry(); err != nil {
 		return nil, err
 	}
-	v.Modified = &modification{Before: v.volumeSpec, After: next, At: now}
-	v.volumeSpec = next
-	out := &modifyVolumeOut{Modification: v.modificationXML()}
-	return out, a.volumes.put(v.ID, v)
+	changed := *v
+	changed.volumeSpec, changed.Modified = next, &modification{Before: v.volumeSpec, After: next, At: now}
+	return &modifyVolumeOut{Modification: changed.modificationXML()}, set(a.volumes, v.ID, v, v, changed)
 }
 
 type describeModificationsIn struct {
