@@ -27,6 +27,9 @@ type Instance struct {
 	AZ             string // availability zone; default the region's a
 	LocalIPv4      string
 	Subnet         string // of the subnet and the VPC, in CIDR form; default 169.0.0.0/8, as internal/machine has it
+	InterfaceID    string // default: from ID, as the two below
+	SubnetID       string
+	VPCID          string
 	PublicIPv4     string
 	MAC            string
 	Hostname       string            // default ip-a-b-c-d.ec2.internal, from LocalIPv4
@@ -39,6 +42,7 @@ type Instance struct {
 	LaunchIndex    int
 	ReservationID  string   // default: from ID
 	SecurityGroups []string // their names; default: "default"
+	GroupIDs       []string // of SecurityGroups; default: one from ID
 	Lifecycle      string   // on-demand (default) or spot
 
 	// What an image that is backed by instance store says of itself.
@@ -65,6 +69,12 @@ func (i Instance) complete() Instance {
 	i.RootDevice = cmp.Or(i.RootDevice, "/dev/xvda")
 	i.Hostname = cmp.Or(i.Hostname, i.PrivateName())
 	i.ReservationID = cmp.Or(i.ReservationID, i.derive("r-"))
+	i.InterfaceID = cmp.Or(i.InterfaceID, i.derive("eni-"))
+	i.SubnetID = cmp.Or(i.SubnetID, i.derive("subnet-"))
+	i.VPCID = cmp.Or(i.VPCID, i.derive("vpc-"))
+	if len(i.GroupIDs) == 0 {
+		i.GroupIDs = []string{i.derive("sg-")}
+	}
 	if len(i.SecurityGroups) == 0 {
 		i.SecurityGroups = []string{"default"}
 	}

@@ -82,16 +82,16 @@ func (i Instance) addInterface(add func(since, path, value string)) {
 	dir := "network/interfaces/macs/" + i.MAC + "/"
 	for path, value := range map[string]string{
 		"device-number":          "0",
-		"interface-id":           i.derive("eni-"),
+		"interface-id":           i.InterfaceID,
 		"local-hostname":         i.Hostname,
 		"local-ipv4s":            i.LocalIPv4,
 		"mac":                    i.MAC,
 		"owner-id":               i.AccountID,
-		"security-group-ids":     i.derive("sg-"),
+		"security-group-ids":     strings.Join(i.GroupIDs, "\n"),
 		"security-groups":        strings.Join(i.SecurityGroups, "\n"),
-		"subnet-id":              i.derive("subnet-"),
+		"subnet-id":              i.SubnetID,
 		"subnet-ipv4-cidr-block": i.Subnet,
-		"vpc-id":                 i.derive("vpc-"),
+		"vpc-id":                 i.VPCID,
 		"vpc-ipv4-cidr-block":    i.Subnet,
 	} {
 		add("2011-01-01", dir+path, value)

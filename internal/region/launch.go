@@ -58,7 +58,8 @@ type Launch struct {
 	PublicIP, PrivateIP, MAC             string
 	PrivateName                          string
 	KeyName, PublicKey                   string   // "" for none
-	Groups                               []string // names of security groups
+	Interface, Subnet, VPC               string   // ids
+	Groups, GroupIDs                     []string // of security groups: names, and ids in the same order
 	Lifecycle                            string   // spot, or "": at the full price
 	UserData                             []byte
 	TokensRequired                       bool              // by the metadata service: IMDSv2 alone
@@ -77,8 +78,10 @@ func (a *area) launch(i *instance, t instanceType) {
 		Dir: l.dir, Console: &l.console, Disk: filepath.Join(l.dir, "root"+rawExt),
 		PublicIP: i.PublicIP, PrivateIP: i.PrivateIP, MAC: i.MAC, PrivateName: a.privateName(i), KeyName: i.Key, PublicKey: i.PublicKey,
 		UserData: i.UserData, TokensRequired: i.Metadata.Tokens == "required", Launched: i.Launched, Manifest: i.Location}
-	for _, g := range a.groupsOf(i).Items {
-		start.Groups = append(start.Groups, g.Name)
+	card := a.card(i)
+	start.Interface, start.Subnet, start.VPC = card.ID, card.Subnet, card.VPC
+	for _, g := range card.Groups.Items {
+		start.Groups, start.GroupIDs = append(start.Groups, g.Name), append(start.GroupIDs, g.ID)
 	}
 	if i.SpotRequest != "" {
 		start.Lifecycle = spot

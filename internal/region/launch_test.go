@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	awsec2 "github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"ingot/internal/imds"
 	"ingot/internal/region/blocks"
 )
 
@@ -249,6 +251,16 @@ func TestInstanceLife(t *testing.T) {
 	b, _ := block('b')
 	if d := runner.disks[0]; d.size != 2<<30 || !bytes.Equal(d.head, slices.Concat(a, b, make([]byte, blocks.Size))) || len(bytes.Trim(d.tail, "\x00")) > 0 {
 		t.Errorf("the volume of %d bytes is not what the snapshot has", d.size)
+	}
+	metadata := imds.Handler(l.metadata(), imds.Options{})
+	card := i.NetworkInterfaces[0]
+	for path, want := range map[string]string{"subnet-id": *i.SubnetId, "vpc-id": *i.VpcId, "interface-id": *card.NetworkInterfaceId,
+		"security-group-ids": *i.SecurityGroups[0].GroupId, "security-groups": *i.SecurityGroups[0].GroupName} {
+		w := httptest.NewRecorder()
+		metadata.ServeHTTP(w, httptest.NewRequest("GET", "/latest/meta-data/network/interfaces/macs/"+*card.MacAddress+"/"+path, nil))
+		if got := w.Body.String(); got != want {
+			t.Errorf("the metadata service says of %s %q, and DescribeInstances %s", path, got, want)
+		}
 	}
 	f.awaitReachable(id)
 	if _, err := f.ec2.TerminateInstances(ctx, &awsec2.TerminateInstancesInput{InstanceIds: []string{id}}); err != nil {

@@ -88,5 +88,6 @@ func (l Launch) metadata() imds.Instance {
 	return imds.Instance{ID: l.Instance, ImageID: l.Image, Type: l.Type, Arch: l.Arch, AccountID: l.Account, Region: l.Region, AZ: l.Zone,
 		LocalIPv4: l.PrivateIP, PublicIPv4: l.PublicIP, MAC: l.MAC, Hostname: l.PrivateName, KeyName: l.KeyName, PublicKey: l.PublicKey,
 		UserData: l.UserData, RootDevice: l.RootDevice, Tags: l.Tags, TagsInMetadata: l.Tags != nil, Launched: l.Launched,
-		SecurityGroups: l.Groups, Lifecycle: l.Lifecycle, LaunchIndex: l.LaunchIndex, ReservationID: l.Reservation, ManifestPath: l.Manifest}
+		InterfaceID: l.Interface, SubnetID: l.Subnet, VPCID: l.VPC,
+		SecurityGroups: l.Groups, GroupIDs: l.GroupIDs, Lifecycle: l.Lifecycle, LaunchIndex: l.LaunchIndex, ReservationID: l.Reservation, ManifestPath: l.Manifest}
 }
