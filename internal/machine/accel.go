@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -51,18 +50,22 @@ func TCG(arch, reason string) Accel {
 // probeLimit is how long the probe's guest may take. It needs a tenth of a second.
 const probeLimit = 5 * time.Second
 
-var probed struct {
-	sync.Mutex
-	byArch map[string]Accel
-}
+var (
+	probing = make(chan struct{}, 1) // full while somebody has probed
+	probed  = map[string]Accel{}     // by architecture
+)
 
 // Probe says how this host runs guests of an architecture best. KVM counts only when a tiny guest has just
 // run on it to its end: there are hosts that offer /dev/kvm where guests hang or die at once. The answer
-// is kept for the life of the process.
+// is kept for the life of the process. Where ctx ends first, the answer is emulation, and is not kept.
 func Probe(ctx context.Context, arch string) Accel {
-	probed.Lock()
-	defer probed.Unlock()
-	if a, ok := probed.byArch[arch]; ok {
+	select {
+	case probing <- struct{}{}:
+		defer func() { <-probing }()
+	case <-ctx.Done():
+		return TCG(arch, "whether KVM works was not tried: "+context.Cause(ctx).Error())
+	}
+	if a, ok := probed[arch]; ok {
 		return a
 	}
 	a := TCG(arch, "")
@@ -72,10 +75,7 @@ func Probe(ctx context.Context, arch string) Accel {
 		a = Accel{Name: "kvm", CPU: "host", Reason: "a test guest ran on KVM"}
 	}
 	if ctx.Err() == nil {
-		if probed.byArch == nil {
-			probed.byArch = map[string]Accel{}
-		}
-		probed.byArch[arch] = a
+		probed[arch] = a
 	}
 	return a
 }

@@ -200,6 +200,33 @@ func TestProbe(t *testing.T) {
 	}
 }
 
+// Whoever waits for another's probe goes when there is no more use for it.
+func TestProbeCancelled(t *testing.T) { // not parallel: it keeps others from probing
+	probing <- struct{}{}
+	defer func() { <-probing }()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if a := Probe(ctx, "x86_64"); a.Name != "tcg" || !strings.Contains(a.Reason, "not tried") {
+		t.Errorf("got %+v", a)
+	}
+}
+
+// QEMU may say twice that a device is gone.
+func TestUnpluggedTwice(t *testing.T) {
+	t.Parallel()
+	m := &Machine{slots: []string{"", "vol-a"}, gone: map[string]chan struct{}{}}
+	for range 2 {
+		m.event("DEVICE_DELETED", []byte(`{"device": "disk-vol-a", "path": "/machine/peripheral/disk-vol-a"}`))
+	}
+	<-m.gone["vol-a"]
+	for range 2 {
+		m.free("vol-a")
+	}
+	if m.slots[1] != "" || len(m.gone) > 0 {
+		t.Errorf("%+v", m)
+	}
+}
+
 func TestConsoleLimit(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

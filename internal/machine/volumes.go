@@ -76,7 +76,7 @@ func (m *Machine) Detach(ctx context.Context, id string) error {
 	return nil
 }
 
-// unplugged hears that the guest has let go of a device.
+// unplugged hears that the guest has let go of a device, which QEMU may say more than once.
 func (m *Machine) unplugged(device string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -87,7 +87,11 @@ func (m *Machine) unplugged(device string) {
 		if m.gone[id] == nil {
 			m.gone[id] = make(chan struct{})
 		}
-		close(m.gone[id])
+		select {
+		case <-m.gone[id]:
+		default:
+			close(m.gone[id])
+		}
 	}
 }
 
@@ -95,7 +99,9 @@ func (m *Machine) unplugged(device string) {
 func (m *Machine) free(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.slots[slices.Index(m.slots, id)] = ""
+	if slot := slices.Index(m.slots, id); slot >= 0 { // another Detach may have been first
+		m.slots[slot] = ""
+	}
 	delete(m.gone, id)
 }
 
