@@ -12,6 +12,9 @@ import (
 // dynalite is a DynamoDB that is not ours; scripts/host-tools brings it from npm.
 const dynalite = "/usr/local/share/ingot-test/node/node_modules/dynalite/cli.js"
 
+// script runs it until its input ends.
+const script = `process.stdin.on("end", () => process.exit()).resume(); require("` + dynalite + `")`
+
 // HasDynalite says whether it is installed.
 func HasDynalite() bool {
 	_, err := os.Stat(dynalite)
@@ -32,9 +35,12 @@ func Dynalite() (address string, stop func(), err error) {
 	if err := l.Close(); err != nil {
 		return "", nil, err
 	}
-	cmd := exec.Command("node", dynalite, "--host", "127.0.0.1", "--port", port, "--createTableMs", "0", "--updateTableMs", "0", "--deleteTableMs", "0")
+	cmd := exec.Command("node", "-e", script, "dynalite", "--host", "127.0.0.1", "--port", port, "--createTableMs", "0", "--updateTableMs", "0", "--deleteTableMs", "0")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
+		return "", nil, err
+	}
+	if _, err := cmd.StdinPipe(); err != nil { // it ends with this process, however that ends
 		return "", nil, err
 	}
 	if err := cmd.Start(); err != nil {
