@@ -2,6 +2,7 @@ package factory
 
 import (
 	"context"
+	"fmt"
 
 	"ingot/internal/factory/flow"
 	"ingot/internal/pipeline"
@@ -9,14 +10,21 @@ import (
 	"ingot/internal/publish/retire"
 )
 
+// retiring is full while this process retires AMIs: a run of an image and its upkeep may come to it at the same time.
+var retiring = make(chan struct{}, 1)
+
 // retire takes the AMIs of older releases a stage on, by the recipe's policy.
 func (f *Factory) retire(ctx context.Context, c flow.Call, in begun) (out Retired, err error) {
 	r, err := in.Input.Load()
 	if err != nil {
 		return out, err
 	}
-	f.retiring.Lock() // a run of an image and its upkeep may come to it at the same time
-	defer f.retiring.Unlock()
+	select {
+	case retiring <- struct{}{}:
+		defer func() { <-retiring }()
+	case <-ctx.Done():
+		return out, fmt.Errorf("waiting for another retirement to end: %w", context.Cause(ctx))
+	}
 	task := c.Progress.Begin("retire", 0, progress.Items)
 	defer func() { task.End(err) }()
 	x := &retire.Retirer{Clients: f.Publish.Clients, Catalog: f.Publish.Catalog, Ledger: f.Ledger, Now: f.Foundry.Now, Task: task}

@@ -71,6 +71,21 @@ func newYard(t *testing.T, smoke string) *yard {
 	return y
 }
 
+// A run that is cancelled does not wait for the retirement of another.
+func TestRetireCancelled(t *testing.T) { // not parallel: it keeps others from retiring
+	path := filepath.Join(t.TempDir(), "img.yaml")
+	if err := os.WriteFile(path, []byte("name: img\ndistro: debian\nrelease: bookworm\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	retiring <- struct{}{}
+	defer func() { <-retiring }()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := (&Factory{}).retire(ctx, flow.Call{}, begun{Input{Recipe: path, Name: "img"}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func (y *yard) check(err error) {
 	y.Helper()
 	if err != nil {

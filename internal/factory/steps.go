@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"ingot/internal/factory/flow"
 	"ingot/internal/factory/journal"
@@ -34,11 +33,9 @@ type Factory struct {
 	Tellers []Teller
 	Site    string         // URL of the pages, for links; may be ""
 	Ledger  *ledger.Ledger // that of Publish, for retirement
-
-	retiring sync.Mutex
 }
 
-// Twin returns a factory of the same parts, with locks of its own, whose images are in another folder. It has no past.
+// Twin returns a factory of the same parts, whose images are in another folder. It has no past.
 func (f *Factory) Twin(output string) *Factory {
 	return &Factory{Foundry: f.Foundry, Publish: f.Publish, Output: output, Tellers: f.Tellers, Site: f.Site, Ledger: f.Ledger}
 }
