@@ -56,7 +56,8 @@ func (a *app) function(ctx context.Context) (lambda.Func, error) {
 	if os.Getenv("INGOT_FUNCTION") == catalogFunction {
 		return a.catalogOnLambda(ctx, c.Catalog)
 	}
-	st, clients, err := a.station(ctx, &stationFlags{region: c.Region, depot: "s3://" + c.Bucket, catalog: c.Catalog, site: os.Getenv("INGOT_SITE")})
+	a.where = c.Catalog
+	st, clients, err := a.station(ctx, &stationFlags{region: c.Region, depot: "s3://" + c.Bucket, site: os.Getenv("INGOT_SITE")})
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ingot/internal/catalog"
 	"ingot/internal/deploy/activity"
 	"ingot/internal/deploy/depot"
 	"ingot/internal/deploy/station"
@@ -27,11 +26,11 @@ import (
 
 // stationFlags say where steps away from home find what they need.
 type stationFlags struct {
-	target         publish.Target
-	region         string
-	depot, catalog string // depot is s3://BUCKET or a folder
-	site           string
-	bundle         bundleFlags // nothing: images of the kind instance-store are not made
+	target publish.Target
+	region string
+	depot  string // s3://BUCKET or a folder
+	site   string
+	bundle bundleFlags // nothing: images of the kind instance-store are not made
 }
 
 func (a *app) workerVerb() *cobra.Command {
@@ -43,6 +42,8 @@ deployed. Its build machines run this by themselves; run it on a machine of your
 the work. Stopped by Ctrl-C or SIGTERM, it gives back what it was at, and another one does it again; when a worker is lost, its
 step is given to another one two minutes later.
 
+--catalog names the catalogue of the deployment, as dynamodb:TABLE?region=REGION; the stack's outputs have it.
+
 $INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
 		Args: args(0, 0, "no arguments"),
 	}
@@ -50,7 +51,6 @@ $INGOT_NOTIFY has no effect here: the deployment tells of releases.`,
 	addTarget(cmd, &f.target, "EC2")
 	cmd.Flags().StringVar(&f.region, "region", "", "`REGION` of the deployment (default that of the first activity)")
 	bucket := cmd.Flags().String("bucket", "", "`BUCKET` of the deployment")
-	cmd.Flags().StringVar(&f.catalog, "catalog", "", "catalogue of the deployment, as dynamodb:`TABLE` (default the one of this machine)")
 	arns := cmd.Flags().StringSlice("activity", nil, "`ARNS` of the activities to take steps from")
 	idle := cmd.Flags().Duration("idle", 0, "end when no step came for so long (default never)")
 	beat := cmd.Flags().Duration("beat", 30*time.Second, "give a sign of life so often")
@@ -99,12 +99,7 @@ func (a *app) station(ctx context.Context, f *stationFlags) (*station.Station, p
 	if x.Publish.Clients, err = a.clients(ctx, f.target); err != nil {
 		return nil, nil, err
 	}
-	if f.catalog == "" {
-		x.Publish.Catalog, err = a.catalog(ctx)
-	} else if x.Publish.Catalog, err = catalog.Open(ctx, f.catalog); err == nil {
-		a.closers = append(a.closers, x.Publish.Catalog.Close)
-	}
-	if err != nil {
+	if x.Publish.Catalog, err = a.catalog(ctx); err != nil {
 		return nil, nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
