@@ -26,6 +26,9 @@ type line struct {
 	machine string // what its state machine is, for people
 }
 
+// gateSuffix is what the name of the activity where an image waits to be approved has behind the image's.
+const gateSuffix = "-approve"
+
 // lines are the pipelines of an image: the one that makes it, and its upkeep, if there is any.
 func lines(r *recipe.Recipe) []line {
 	all := []line{{Recipe: r, flow: factory.Pipeline(r), steps: "StepsFunction", role: "MachineRole", cron: r.Schedule.Cron, field: "schedule", late: r.Schedule.Late(), machine: "state machine of " + r.Name}}
@@ -62,7 +65,7 @@ func (l line) add(all, outputs object, in factory.Input) error {
 		outputs[names("Activity")] = object{"Value": ref(names("Activity")), "Description": "for ingot worker --activity"}
 	}
 	if slices.ContainsFunc(l.flow.Steps, func(s flow.Step) bool { return s.Gate }) {
-		activity("Gate", l.Name+"-approve")
+		activity("Gate", l.Name+gateSuffix)
 	}
 	definition, err := asl.Machine(l.flow, asl.Options{Function: "${Function}", Activity: "${Activity}", Gate: "${Gate}"})
 	if err != nil {

@@ -4,6 +4,7 @@ package deploy
 import (
 	"encoding/json"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ingot/internal/deploy/builder"
@@ -49,6 +50,9 @@ func (o *Options) check() error {
 		return fault.Newf(fault.Usage, "%q is no name for a deployment: letters, digits and dashes, at most 40, a letter first", o.Stack)
 	}
 	for _, r := range o.Recipes {
+		if gated, ok := strings.CutSuffix(r.Name, gateSuffix); ok && slices.ContainsFunc(o.Recipes, func(r *recipe.Recipe) bool { return r.Name == gated && r.Schedule.Approve }) {
+			return r.Refuse("name", "the activity where %s waits to be approved is called so: call this image something else", gated)
+		}
 		if len(o.Stack)+1+len(r.Name) > 70 || !stackName.MatchString(r.Name) {
 			return r.Refuse("name", "it is too long for a state machine of %s, or no word for one", o.Stack)
 		}

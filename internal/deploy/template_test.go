@@ -124,6 +124,9 @@ func TestTemplateRefuses(t *testing.T) {
 		"same names":                  func(o *Options) { o.Recipes[1].Name = "debian_12" },
 		"upkeep":                      func(o *Options) { o.Recipes[0].Schedule.Upkeep = "@daily" },
 		"a name that is one's upkeep": func(o *Options) { o.Recipes[1].Name = "debian-12-upkeep" },
+		"a name that is one's gate": func(o *Options) {
+			o.Recipes[0].Schedule.Approve, o.Recipes[1].Name = true, "debian-12-approve"
+		},
 	} {
 		o := options(t)
 		spoil(&o)
