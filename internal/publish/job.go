@@ -87,6 +87,7 @@ func (j *job) course(ctx context.Context) (c course, err error) {
 		return c, err
 	case c.there != nil || temporary:
 		c.action = Exchange
+		return c, j.fillable()
 	case j.Copy && j.region != j.original.region:
 		c.action = Copied
 		s, err := j.earlier(ctx, j.key(ledger.Snapshot, j.token(0)))

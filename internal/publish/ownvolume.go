@@ -64,11 +64,20 @@ func (j *job) attachment(volume string) ledger.Key {
 	return j.key(ledger.Attachment, volume+"/"+j.place.Instance)
 }
 
+// fillable refuses to replace an image where this instance cannot fill a volume: EC2 copies to other regions, under the final name.
+func (j *job) fillable() error {
+	if !j.newVolume() || j.region == j.place.Region {
+		return nil
+	}
+	return fault.New(fault.Input, fmt.Errorf("the image in %s would be replaced, and a new volume can be filled in %s alone, where this instance is", j.region, j.place.Region),
+		"deregister the image in "+j.region+" first: then the new one is copied")
+}
+
 // filled makes a volume, or finds the one that an earlier run began with, writes the image to it, and takes it from the instance again, so
 // that nothing is in any cache. An earlier run's is written anew: it does not tell how far that came.
 func (j *job) filled(ctx context.Context) (string, error) {
-	if j.region != j.place.Region {
-		return "", fault.New(fault.Input, fmt.Errorf("the image in %s would be replaced, and a volume is filled in %s alone", j.region, j.place.Region), "deregister that image first: then the new one is copied")
+	if err := j.fillable(); err != nil {
+		return "", err
 	}
 	v, err := j.makeVolume(ctx)
 	if err != nil {

@@ -311,6 +311,29 @@ func TestNewVolumeAmongOthers(t *testing.T) {
 	}
 }
 
+// An AMI in a region that EC2 copies to cannot be replaced: there is no instance there that could fill a volume. plan says so before.
+func TestNewVolumeInPlaceOfACopy(t *testing.T) {
+	t.Parallel()
+	c, old := newCloud(t), newRequest(t, "image", 1)
+	old.Regions = []string{"eu-north-1"}
+	one(t, c, old)
+	r, _ := c.ofNew(newRequest(t, "image", 2))
+	r.Regions, r.Copy, r.Replace = []string{"us-east-1", "eu-north-1"}, true, true
+	plans, err := Look(t.Context(), New(c.cfg), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, _ := Publish(t.Context(), New(c.cfg), r)
+	for n, err := range []error{plans[1].Err, results[1].Err} {
+		if fault.KindOf(err) != fault.Input || !strings.Contains(err.Error(), "eu-north-1 would be replaced") || !strings.Contains(fault.HintOf(err), "deregister the image in eu-north-1") {
+			t.Errorf("%d: %v (%s)", n, err, fault.HintOf(err))
+		}
+	}
+	if plans[0].Err != nil || results[0].Err != nil {
+		t.Errorf("where the instance is: %v, %v", plans[0].Err, results[0].Err)
+	}
+}
+
 // What a run has begun without encryption is not gone on with by one that is to encrypt.
 func TestNewVolumeEncrypted(t *testing.T) {
 	t.Parallel()
