@@ -103,7 +103,7 @@ func (a *app) cloudDoctor(ctx context.Context, args []string, set settings, t pu
 	if err != nil {
 		return err
 	}
-	d := &doctor.Doctor{Clients: clients, Home: "us-east-1", Regions: regions}
+	d := &doctor.Doctor{Clients: clients, Home: "us-east-1", Regions: regions, Volumes: true}
 	if len(recipes) > 0 {
 		for _, r := range recipes {
 			d.Public = d.Public || r.Publish.Public

@@ -28,6 +28,7 @@ type EC2 interface {
 	inventory.Images
 	inventory.Snapshots
 	Permissions
+	VolumePermissions
 	DescribeRegions(context.Context, *ec2.DescribeRegionsInput, ...func(*ec2.Options)) (*ec2.DescribeRegionsOutput, error)
 	GetImageBlockPublicAccessState(context.Context, *ec2.GetImageBlockPublicAccessStateInput, ...func(*ec2.Options)) (*ec2.GetImageBlockPublicAccessStateOutput, error)
 	GetSnapshotBlockPublicAccessState(context.Context, *ec2.GetSnapshotBlockPublicAccessStateInput, ...func(*ec2.Options)) (*ec2.GetSnapshotBlockPublicAccessStateOutput, error)
@@ -63,6 +64,7 @@ type Doctor struct {
 	Home    string   // the region to ask about the account
 	Regions []string // to publish to; none: those that need no opt-in
 	Public  bool     // the images are to be public
+	Volumes bool     // look at what making AMIs of volumes takes, too
 	Bucket  string   // of bundles, {region} and {account} standing for these; "" where none are made
 }
 
@@ -148,7 +150,10 @@ func (d *Doctor) region(ctx context.Context, region, account string) (all []Chec
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, permissions(ctx, client, ebs.NewFromConfig(d.Clients.Config(region)), images)...)
+	all = append(all, permissions(ctx, client, ebs.NewFromConfig(d.Clients.Config(region)), images))
+	if d.Volumes {
+		all = append(all, volumePermissions(ctx, client, region))
+	}
 	for _, look := range []func(context.Context, EC2) (Check, error){d.imageBlock, snapshotBlock, d.encryption} {
 		c, err := look(ctx, client)
 		if err != nil {

@@ -15,7 +15,7 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	c := cloudtest.New(t, "us-east-1", "eu-north-1")
 	c.Release("a-1")
-	d := &doctor.Doctor{Clients: c.Clients, Home: "us-east-1", Regions: []string{"us-east-1", "eu-north-1", "mars-1"}, Public: true, Bucket: "none-{region}"}
+	d := &doctor.Doctor{Clients: c.Clients, Home: "us-east-1", Regions: []string{"us-east-1", "eu-north-1", "mars-1"}, Public: true, Volumes: true, Bucket: "none-{region}"}
 	look := func() map[string]doctor.Check {
 		t.Helper()
 		all, err := d.Run(t.Context())
@@ -36,6 +36,7 @@ func TestDoctor(t *testing.T) {
 		"credentials":                       {true, "of account 000000000000"},
 		"mars-1 opt-in":                     {false, "there is no such region"},
 		"us-east-1 permissions":             {true, "9 of 9 tried are there"},
+		"us-east-1 permissions for volumes": {true, "6 of 6 tried are there"},
 		"us-east-1 public images":           {true, "unblocked"},
 		"us-east-1 encryption by default":   {true, "off"},
 		"eu-north-1 quota of public images": {true, "1 of 5"},
@@ -60,6 +61,12 @@ func TestDoctor(t *testing.T) {
 	}
 	if got := all["us-east-1 quota of public images"]; !got.OK {
 		t.Errorf("%+v", got)
+	}
+	for _, action := range []string{"ec2:DescribeVolumes", "ec2:CreateVolume", "ec2:AttachVolume", "ec2:DetachVolume", "ec2:CreateSnapshot", "ec2:DeleteVolume"} {
+		c.Deny(action)
+		if got := look()["us-east-1 permissions for volumes"]; got.OK || got.Needed || got.Detail != "missing: "+action {
+			t.Errorf("without %s: %+v", action, got)
+		}
 	}
 	c.Deny("sts:GetCallerIdentity")
 	if all := look(); len(all) != 1 || all["credentials"].OK {

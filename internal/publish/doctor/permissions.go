@@ -38,7 +38,7 @@ const noSnapshot = "snap-00000000000000000"
 
 // permissions tries actions that change something, as dry runs on an image of the account; with no image there, some cannot be
 // tried. An action counts as allowed where EC2 says so, or gets as far as looking for what does not exist.
-func permissions(ctx context.Context, client EC2, direct EBS, images []types.Image) []Check {
+func permissions(ctx context.Context, client EC2, direct EBS, images []types.Image) Check {
 	dry := aws.Bool(true)
 	tries := map[string]func(context.Context) error{
 		"ebs:ListSnapshotBlocks": func(ctx context.Context) error {
@@ -86,29 +86,36 @@ func permissions(ctx context.Context, client EC2, direct EBS, images []types.Ima
 			return err
 		}
 	}
+	c := tried(ctx, "permissions", tries, "docs/aws.md has the policy that publishing needs")
+	c.Needed = true
+	if at < 0 {
+		c.Detail += "; more can be tried once there is an image"
+	}
+	return c
+}
+
+// tried tries actions, each of which the key names. hint is for where some are denied.
+func tried(ctx context.Context, name string, tries map[string]func(context.Context) error, hint string) Check {
 	var denied, unknown []string
 	for action, try := range tries {
 		switch answer := attempt(ctx, action, try); answer {
 		case "UnauthorizedOperation", "AccessDenied", "AccessDeniedException":
 			denied = append(denied, action)
-		case "DryRunOperation", "ResourceNotFoundException", "InvalidSnapshot.InUse":
+		case "DryRunOperation", "ResourceNotFoundException", "InvalidSnapshot.InUse", "InvalidVolume.NotFound", "InvalidZone.NotFound":
 		default:
 			unknown = append(unknown, fmt.Sprintf("%s (%s)", action, answer))
 		}
 	}
 	slices.Sort(denied)
 	slices.Sort(unknown)
-	c := Check{Name: "permissions", OK: len(denied) == 0, Needed: true, Detail: fmt.Sprintf("%d of %d tried are there", len(tries)-len(denied)-len(unknown), len(tries))}
+	c := Check{Name: name, OK: len(denied) == 0, Detail: fmt.Sprintf("%d of %d tried are there", len(tries)-len(denied)-len(unknown), len(tries))}
 	if len(denied) > 0 {
-		c.Detail, c.Hint = "missing: "+strings.Join(denied, ", "), "docs/aws.md has the policy that publishing needs"
+		c.Detail, c.Hint = "missing: "+strings.Join(denied, ", "), hint
 	}
 	if len(unknown) > 0 {
 		c.Detail += "; no telling: " + strings.Join(unknown, ", ")
 	}
-	if at < 0 {
-		c.Detail += "; more can be tried once there is an image"
-	}
-	return []Check{c}
+	return c
 }
 
 // attempt returns the error code that a call ends with: dry runs always end with one.
