@@ -215,7 +215,7 @@ func (w *shift) start(ctx context.Context, r journal.Run) {
 		end, err := w.Driver.Do(ctx, r.ID)
 		if err == nil {
 			w.Logf("%s: run %d is %s", r.Pipeline, r.ID, end.State)
-			err = w.tellEnds(context.WithoutCancel(ctx))
+			err = w.tellEnds(ctx)
 		} else if ctx.Err() == nil {
 			err = fmt.Errorf("run %d of %s: %w", r.ID, r.Pipeline, err)
 			if fault.KindOf(err) == fault.Input { // of another ingot: the other pipelines go on without this one
@@ -233,7 +233,8 @@ func (w *shift) start(ctx context.Context, r journal.Run) {
 	})
 }
 
-// tellEnds tells of all runs that ended and that nobody was told of. A message that cannot be sent is given up, and said so.
+// tellEnds tells of all runs that ended and that nobody was told of. A message that cannot be sent is given up, and said so; one that
+// ctx cuts off is left for the next start.
 func (p *Plant) tellEnds(ctx context.Context) error {
 	p.telling.Lock() // a run that has just ended, and another
 	defer p.telling.Unlock()
@@ -245,9 +246,12 @@ func (p *Plant) tellEnds(ctx context.Context) error {
 	}
 	for _, r := range runs {
 		if err := p.TellEnd(limit, r); err != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			p.Logf("%s: telling of the end of run %d failed: %v", r.Pipeline, r.ID, err)
 		}
-		if err := p.Journal.Told(ctx, r.ID); err != nil {
+		if err := p.Journal.Told(context.WithoutCancel(ctx), r.ID); err != nil { // what was sent is not sent again
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ type town struct {
 	lines []Line
 	do    func(flow.Call)
 	tasks map[string]flow.Func // that are real
+	tells []Teller
 }
 
 func newTown(t *testing.T, recipes ...*recipe.Recipe) *town {
@@ -60,7 +61,7 @@ func (w *town) until(year int, month time.Month, day int) {
 		}
 	}
 	maps.Copy(tasks, w.tasks)
-	p := &Plant{Factory: &Factory{Journal: w.j}, Driver: &journal.Driver{Journal: w.j, Tasks: tasks, DisableAfter: 3, Ask: 240 * time.Hour}, Lines: w.lines,
+	p := &Plant{Factory: &Factory{Journal: w.j, Tellers: w.tells}, Driver: &journal.Driver{Journal: w.j, Tasks: tasks, DisableAfter: 3, Ask: 240 * time.Hour}, Lines: w.lines,
 		Clock: journal.System{}, Logf: w.t.Logf, Look: 240 * time.Hour}
 	if err := p.Run(ctx); err != nil {
 		w.t.Fatal(err)
@@ -245,6 +246,33 @@ func TestRebuild(t *testing.T) {
 		}
 		if upkeeps := w.runs("img/upkeep"); len(upkeeps) != days {
 			t.Errorf("%d days, upkeep %v", days, upkeeps)
+		}
+	})
+}
+
+// deaf is a teller who never gets through.
+type deaf struct{}
+
+func (deaf) Name() string { return "deaf" }
+
+func (deaf) Tell(ctx context.Context, _ *Message, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A plant that is stopped does not wait for a message to get through. It is sent at the next start.
+func TestStopWhileTelling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, image("bad", "9 0 * * *"))
+		w.do, w.tells = func(flow.Call) { panic("broken") }, []Teller{deaf{}}
+		w.until(2000, 1, 1)
+		if at := time.Now().Format("15:04:05"); at != "00:10:00" {
+			t.Errorf("it ended at %s", at)
+		}
+		untold, err := w.j.Untold(t.Context())
+		if err != nil || len(untold) != 1 {
+			t.Errorf("untold: %+v, %v", untold, err)
 		}
 	})
 }
