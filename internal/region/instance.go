@@ -71,6 +71,7 @@ type live struct {
 	button  chan struct{} // takes one press: the guest is to power off
 	console console
 	dir     string // scratch, with the disks
+	again   bool   // the instance was stopped before
 
 	ops     sync.Mutex // held while disks come, go or are read; never taken by a holder of the area's lock
 	machine Running    // nil: it does not run yet, or no longer

@@ -143,7 +143,7 @@ func (a *area) startInstances(in *startInstancesIn) (*stateChangesOut, error) {
 		}
 		next.State, next.ReasonCode, next.Reason, next.PublicIP, next.Launched = statePending, "", "", a.loopback(), a.r.opt.Now()
 		t, _ := lookupType(i.Type) // check has seen that it is there
-		return func() { a.launch(i, t) }
+		return func() { a.launch(i, t, true) }
 	})
 }
 

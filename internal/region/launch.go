@@ -67,10 +67,10 @@ type Launch struct {
 	Launched                             time.Time
 }
 
-// launch starts an instance in the background: its own goroutine takes it through its states to the end.
-func (a *area) launch(i *instance, t instanceType) {
+// launch starts an instance in the background: its own goroutine takes it through its states to the end. again says that it was stopped.
+func (a *area) launch(i *instance, t instanceType, again bool) {
 	ctx, cancel := context.WithCancel(a.r.ctx)
-	l := &live{ctx: ctx, cancel: cancel, button: make(chan struct{}, 1), console: console{now: a.r.opt.Now}, dir: filepath.Join(a.r.opt.Dir, "instances", i.ID)}
+	l := &live{ctx: ctx, cancel: cancel, button: make(chan struct{}, 1), console: console{now: a.r.opt.Now}, dir: filepath.Join(a.r.opt.Dir, "instances", i.ID), again: again}
 	i.live = l
 	start := Launch{Instance: i.ID, Image: i.Image, Reservation: i.Reservation, Account: a.r.opt.AccountID,
 		Region: a.name, Zone: i.Zone, Type: i.Type, Arch: i.Architecture, LaunchIndex: i.LaunchIndex,
@@ -141,9 +141,20 @@ func (a *area) runMachine(i *instance, l *live, start Launch, volumes []*volume)
 	}
 	l.ops.Unlock()
 	if err != nil && l.ctx.Err() == nil {
+		const code = "Server.InternalError"
 		a.r.opt.Log.Error("starting an instance", "instance", i.ID, "error", err)
-		a.update(i, func() { i.State = stateShuttingDown })
-		return func() { a.ended(i, "Server.InternalError", "Server.InternalError: "+err.Error()) }
+		a.update(i, func() {
+			if i.State == statePending && !l.again { // what one that was stopped has on its volumes is kept
+				i.State, i.ReasonCode, i.Reason = stateShuttingDown, code, code+": "+err.Error()
+			}
+		})
+		return func() {
+			if i.State == statePending {
+				i.stopped(code, code+": "+err.Error())
+			} else {
+				a.interrupted(i)
+			}
+		}
 	}
 	if err != nil {
 		return func() { a.interrupted(i) }

@@ -284,7 +284,18 @@ func TestInstanceEndsItself(t *testing.T) {
 		runner.last().Kill()
 		f.await(id, want)
 	}
+	kept := f.run(image, nil)
+	f.await(kept, ec2types.InstanceStateNameRunning)
+	runner.last().Kill()
+	f.await(kept, ec2types.InstanceStateNameStopped)
 	runner.fail = errors.New("no machine today")
+	if _, err := f.ec2.StartInstances(t.Context(), &awsec2.StartInstancesInput{InstanceIds: []string{kept}}); err != nil {
+		t.Fatal(err)
+	}
+	k := f.await(kept, ec2types.InstanceStateNameStopped)
+	if !strings.Contains(*k.StateReason.Message, "no machine today") || len(k.BlockDeviceMappings) != 1 {
+		t.Errorf("an instance that was stopped, and could not be started again, is so by %s, with %+v", *k.StateReason.Message, k.BlockDeviceMappings)
+	}
 	i := f.await(f.run(image, nil), ec2types.InstanceStateNameTerminated)
 	if *i.StateReason.Code != "Server.InternalError" {
 		t.Errorf("a machine that did not start ended with %s", *i.StateReason.Code)

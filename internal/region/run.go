@@ -135,7 +135,7 @@ func (a *area) runInstances(in *runInstancesIn) (*runInstancesOut, error) {
 		}
 	}
 	for _, i := range all {
-		a.launch(i, t)
+		a.launch(i, t, false)
 	}
 	return &runInstancesOut{reservationXML: a.reservation(all...)}, nil
 }
