@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 
@@ -25,11 +26,11 @@ const self = "/proc/self/exe"
 // socketFD is the descriptor number that a helper finds its connection (or pipe) under.
 const socketFD = 3
 
-var roles = map[string]func() error{}
+var roles = map[string]func(io.Reader, io.Writer) error{}
 
 // Role has Main play one more role, for a package that wants a process of its own, and returns what makes the command for
-// it. It is called before Main, when variables are initialised.
-func Role(name string, play func() error) func(context.Context) *exec.Cmd {
+// it. The role gets the process's standard input and output. It is called before Main, when variables are initialised.
+func Role(name string, play func(in io.Reader, out io.Writer) error) func(context.Context) *exec.Cmd {
 	roles[name] = play
 	return func(ctx context.Context) *exec.Cmd {
 		c := exec.CommandContext(ctx, self)
@@ -60,9 +61,11 @@ func Main() {
 	case roleProbe:
 		role = func() error { return tryOut(context.Background()) }
 	default:
-		if role = roles[os.Args[0]]; role == nil {
+		play := roles[os.Args[0]]
+		if play == nil {
 			return
 		}
+		role = func() error { return play(os.Stdin, os.Stdout) }
 	}
 	if err := role(); err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)

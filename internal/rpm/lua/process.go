@@ -5,6 +5,7 @@ import (
 	"encoding/gob"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -129,13 +130,13 @@ func (o *Options) converse(ctx context.Context, to *gob.Encoder, from *gob.Decod
 }
 
 // serve is the process.
-func serve() error {
+func serve(in io.Reader, out io.Writer) error {
 	if err := limit(); err != nil {
 		return err
 	}
 	debug.SetTraceback("none")
 	debug.SetMemoryLimit(maxMemory / 4 * 3) // from there on, what is garbage is looked for more often
-	from, to := gob.NewDecoder(os.Stdin), gob.NewEncoder(os.Stdout)
+	from, to := gob.NewDecoder(in), gob.NewEncoder(out)
 	var j job
 	if err := from.Decode(&j); err != nil {
 		return err
