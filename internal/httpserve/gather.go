@@ -29,7 +29,7 @@ func (l gatherer) Accept() (net.Conn, error) {
 	}
 	raw, err := t.SyscallConn()
 	if err != nil {
-		return c, nil // it is closed, which the server will find out
+		return c, nil //nolint:nilerr // it is closed, which the server will find out
 	}
 	return &conn{TCPConn: t, raw: raw}, nil
 }
@@ -47,7 +47,7 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	if full {
 		ready := c.raw.Write(func(fd uintptr) bool {
 			n, err = unix.SendmsgN(int(fd), p, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
-			return err != unix.EAGAIN
+			return err != unix.EAGAIN //nolint:errorlint // a system call's own errno
 		})
 		if ready != nil || n == len(p) {
 			return n, ready

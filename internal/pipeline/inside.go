@@ -196,7 +196,7 @@ func buildThere(ctx context.Context, w *workshop.Workshop, r *recipe.Recipe, tas
 	go func() { told <- relay(out, task.Relay()) }()
 	said := progress.NewLines(task)
 	err = w.Run(ctx, nil, in, said, append(args, where)...)
-	in.Close()
+	_ = in.Close() // a pipe's end cannot fail
 	said.End()
 	failed := <-told
 	switch of := (*verify.ExitError)(nil); {

@@ -46,7 +46,7 @@ func (r *request) decodeJSON(in any) error {
 	dec.DisallowUnknownFields()
 	err := dec.Decode(in)
 	if err == nil {
-		if _, err = dec.Token(); err == io.EOF {
+		if _, err = dec.Token(); errors.Is(err, io.EOF) {
 			return nil
 		}
 		err = errors.New("there is more behind it")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"slices"
@@ -257,7 +258,7 @@ func TestInstanceLife(t *testing.T) {
 	for path, want := range map[string]string{"subnet-id": *i.SubnetId, "vpc-id": *i.VpcId, "interface-id": *card.NetworkInterfaceId,
 		"security-group-ids": *i.SecurityGroups[0].GroupId, "security-groups": *i.SecurityGroups[0].GroupName} {
 		w := httptest.NewRecorder()
-		metadata.ServeHTTP(w, httptest.NewRequest("GET", "/latest/meta-data/network/interfaces/macs/"+*card.MacAddress+"/"+path, nil))
+		metadata.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/latest/meta-data/network/interfaces/macs/"+*card.MacAddress+"/"+path, nil))
 		if got := w.Body.String(); got != want {
 			t.Errorf("the metadata service says of %s %q, and DescribeInstances %s", path, got, want)
 		}
